@@ -1,0 +1,15 @@
+# signsplit_test(name SOURCES file... LABELS label... [LIBRARIES target...] [TIMEOUT seconds])
+#
+# One executable and one ctest entry per subject. The shared main (tests/test_main.cpp) prints the seed, and fails when
+# no test case ran, so that a filter or a lost file cannot pass for success.
+function(signsplit_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LABELS;LIBRARIES" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  add_executable(test_${name} ${arg_SOURCES})
+  target_link_libraries(test_${name} PRIVATE signsplit_test_main signsplit_compile_options ${arg_LIBRARIES})
+  target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  add_test(NAME ${name} COMMAND test_${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} SKIP_RETURN_CODE 77)
+endfunction()

@@ -1,0 +1,48 @@
+// Calibration: measures this machine and writes what it found into a profile.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "signsplit/plan.hpp"
+#include "signsplit/sim/machine.hpp"
+#include "signsplit/sim/predict.hpp"
+
+namespace signsplit::sim {
+
+/// Runs a plan on a synthetic layer and returns the median time of a call in seconds. The simulator may not include an
+/// executor, so whoever calibrates hands one in.
+struct TrialRequest {
+  Problem problem;
+  Plan plan;
+  double active = 1.0;
+  Residency residency = Residency::warm;
+  int threads = 1;
+  double budget_s = 0.5;
+};
+struct TrialResult {
+  double median_s = 0, p10_s = 0, p90_s = 0;
+  Statistics statistics;
+};
+using TrialRunner = std::function<Result<TrialResult>(const TrialRequest&)>;
+
+/// Called before each probe: index of total, and what it measures.
+using Progress = std::function<void(int index, int total, const std::string& what)>;
+
+struct CalibrateOptions {
+  int threads = 0;         ///< 0: all cores
+  std::string isa;         ///< the instruction set that `trial` runs with
+  bool quick = false;      ///< half the repetitions
+  TrialRunner trial;       ///< empty: kernel rates are derived from the FMA rate and marked assumed
+  Progress progress;
+};
+
+/// At most 15 probes, at most 60 s: read bandwidth against working set and threads, barrier, fork-join, FMA rate, and the
+/// executor's kernels on small resident layers and one DRAM-bound layer of shapes that validation never uses
+/// (calibration_shapes()). Every number carries its spread.
+[[nodiscard]] Result<Machine> calibrate_host(const CalibrateOptions& options);
+
+/// D×F of every layer that calibration runs. Validation refuses these.
+[[nodiscard]] std::vector<std::pair<index_t, index_t>> calibration_shapes();
+
+}  // namespace signsplit::sim

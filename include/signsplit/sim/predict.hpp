@@ -1,0 +1,103 @@
+// Predictions: level 0 (roofline) and level 1 (analytic) of the simulator.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "signsplit/plan.hpp"
+#include "signsplit/sim/machine.hpp"
+#include "signsplit/statistics.hpp"
+
+namespace signsplit::sim {
+
+/// The data-dependent part of a run: what the sinks decided. As fractions of F·B or of rows, so that one activity serves
+/// every shape. from_statistics turns a run's counters into numbers that give back the same counts.
+struct Activity {
+  double active = 1.0;                       ///< fraction of (unit, token) pairs that are open
+  std::optional<double> active_union;        ///< fraction of units open for a token of the batch; default 1 − (1 − a)^B
+  std::optional<double> pushed;              ///< rows of W2 that down_tile reads, per unit and down_tile event
+  std::optional<double> repaired;            ///< rows of W2 that correct reads, per unit
+  std::optional<double> redone;              ///< rows of W1 that correct reads again, per unit
+  std::optional<double> rechecked;           ///< exact sign decisions, per unit and token
+};
+[[nodiscard]] Activity activity_from(const Statistics& statistics, const Plan& plan, const Problem& problem);
+
+/// Fills the optional fields for a plan from a model of the pre-activations: Gaussian, independent of each other and
+/// between K tiles, shifted so that `active` of them are open.
+[[nodiscard]] Activity expected_activity(double active, const Plan& plan, const Problem& problem);
+
+/// Bytes and counts of a run, the same fields and the same accounting as the executors'. Obtained by sending the walk's
+/// events to a counting sink.
+[[nodiscard]] Statistics count(const Plan& plan, const Problem& problem, const Activity& activity);
+
+enum class Residency : std::uint8_t {
+  cold,  ///< the weights come from beyond the last-level cache, as when decoding through a whole model
+  warm,  ///< the same layer over and over
+};
+
+/// Where the time goes. Every term in seconds; they add up to the prediction exactly, in the order of `terms()`.
+struct Terms {
+  double launch = 0;      ///< fork and join of parallel regions
+  double first_byte = 0;  ///< latency before the first weights arrive, once per phase
+  double stream = 0;      ///< weight bytes over the bandwidth
+  double compute = 0;     ///< arithmetic not hidden behind the stream
+  double barrier = 0;     ///< barriers between phases
+  double reduction = 0;   ///< partial y: written, read, added
+  double imbalance = 0;   ///< waiting for the slowest worker
+  double repair = 0;      ///< sign_split's corrections: rows read again and exact sign decisions
+
+  [[nodiscard]] double total() const {
+    return launch + first_byte + stream + compute + barrier + reduction + imbalance + repair;
+  }
+  [[nodiscard]] std::vector<std::pair<std::string, double>> named() const;
+};
+
+struct Scenario {
+  Problem problem;
+  Plan plan;
+  Activity activity = {};
+  Residency residency = Residency::cold;
+  int threads = 0;   ///< 0: the machine's
+  std::string isa;   ///< empty: the machine's
+};
+
+struct Prediction {
+  double time_s = 0, low_s = 0, high_s = 0;  ///< low..high is meant to hold 90 % of measured medians
+  Terms terms;
+  Statistics bytes;
+};
+
+/// Level 1. invalid_argument when the plan is not valid for the problem or the machine lacks a needed field.
+[[nodiscard]] Result<Prediction> predict(const Scenario& scenario, const Machine& machine);
+
+/// Level 0: weight bytes of the dense layer over the machine's best DRAM bandwidth; and the same plus a constant launch.
+[[nodiscard]] double roofline_s(const Scenario& scenario, const Machine& machine);
+[[nodiscard]] double roofline_launch_s(const Scenario& scenario, const Machine& machine);
+
+/// The comparison that users came for.
+enum class Verdict : std::uint8_t { fuse, keep_unfused, too_close };
+[[nodiscard]] std::string_view to_string(Verdict) noexcept;  ///< "fuse", "keep unfused", "too close to call"
+
+struct Decision {
+  std::string winner, loser;  ///< labels
+  double gap_s = 0;           ///< loser − winner, ≥ 0
+  double uncertainty_s = 0;   ///< gaps below this are not to be decided
+  Verdict verdict = Verdict::too_close;
+};
+
+/// The best fused plan against the best unfused plan of the list. Terms that both share do not add to the uncertainty.
+struct LabelledPrediction {
+  std::string label;
+  bool fused = true;
+  Prediction prediction;
+};
+[[nodiscard]] std::optional<Decision> decide(std::span<const LabelledPrediction> cases, const Machine& machine);
+
+/// The plan with the least predicted time among default plans of every strategy, with and without skip.
+[[nodiscard]] Result<Plan> plan_for(const Problem& problem, const Machine& machine, const Activity& activity,
+                                    Residency residency = Residency::cold, int threads = 0);
+
+}  // namespace signsplit::sim
