@@ -45,7 +45,7 @@ struct Options {
 /// What a run may report beside y.
 struct Report {
   Statistics statistics;
-  Isa isa = Isa::scalar;
+  Isa isa = Isa::scalar;  ///< as the kernels that ran report it themselves
   int threads = 0;
 };
 
@@ -64,6 +64,10 @@ class Ffn {
   /// `active_mask`, unless empty, receives [B, F]: 1 where the unit is open. Under sign_split the mask is exact: units
   /// whose sign is within the rounding error are settled by the exact accumulator.
   Status run(std::span<const float> x, std::span<float> y, std::span<std::uint8_t> active_mask = {});
+
+  /// Goes on with another layer of the same problem, as decoding through a model does: plan and workspace stay, nothing is
+  /// allocated. Borrowed like the first. invalid_argument, and nothing changes, when the layer's problem is another.
+  Status rebind(const Weights& weights);
 
   /// Statistics of the last run.
   [[nodiscard]] const Report& report() const noexcept;

@@ -1,0 +1,211 @@
+// cpu::Ffn: binds weights, plan and workspace, and runs the walk on OpenMP workers.
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "float_environment.hpp"
+#include "tile_sink.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxPhases = 3;
+
+/// Items of one phase, dealt to the workers as contiguous ranges; a worker that is done takes from the others' ranges.
+/// Which worker takes an item never shows in the result.
+class WorkQueue {
+ public:
+  void reset(index_t items, int workers) {
+    for (int w = 0; w < workers; ++w) {
+      ranges_[static_cast<std::size_t>(w)].next.store(items * w / workers, std::memory_order_relaxed);
+      ranges_[static_cast<std::size_t>(w)].end = items * (w + 1) / workers;
+    }
+    workers_ = workers;
+  }
+  void resize(int workers) { ranges_ = std::vector<Range>(static_cast<std::size_t>(workers)); }
+
+  /// The next item for a worker, or −1 when the phase has none left.
+  index_t take(int worker) {
+    for (int offset = 0; offset < workers_; ++offset) {
+      Range& range = ranges_[static_cast<std::size_t>((worker + offset) % workers_)];
+      if (range.next.load(std::memory_order_relaxed) >= range.end) continue;
+      const index_t item = range.next.fetch_add(1, std::memory_order_relaxed);
+      if (item < range.end) return item;
+    }
+    return -1;
+  }
+
+ private:
+  struct alignas(64) Range {
+    std::atomic<index_t> next{0};
+    index_t end = 0;
+    Range() = default;
+    Range(const Range&) {}
+  };
+  std::vector<Range> ranges_;
+  int workers_ = 0;
+};
+
+int resolve_threads(const Options& options) {
+  return options.threads > 0 ? options.threads : std::max(1, omp_get_max_threads());
+}
+
+/// An upper bound of the Euclidean norm: the sum of squares in double is relatively exact to (n + 2)·2^-53.
+double norm_upper_bound(const float* x, index_t n) {
+  double sum = 0.0;
+  for (index_t k = 0; k < n; ++k) sum += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+  return std::sqrt(sum) * (1.0 + 0x1p-52 * static_cast<double>(n + 4));
+}
+
+}  // namespace
+
+struct Ffn::State {
+  const Weights* weights = nullptr;
+  Plan plan;
+  Problem problem;
+  WalkShape shape;
+  const KernelTable* kernels = nullptr;
+  AlignedBuffer memory;
+  Workspace workspace;
+  WorkQueue queues[kMaxPhases];
+  std::vector<Statistics> statistics;  // per worker
+  Report report;
+
+  void load_x(std::span<const float> x);
+  void run_phase(int phase, int worker, const RunContext& run);
+  void run_one_region(const RunContext& run);
+  void run_region_per_phase(const RunContext& run);
+};
+
+Status can_run(const Plan& plan, const Problem& problem, const Options& options) {
+  if (Status s = validate(problem); !s) return s;
+  if (Status s = validate(plan, problem); !s) return s;
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
+                            std::to_string(options.threads) + ")");
+  }
+  return select_isa(options.isa).status();
+}
+
+std::size_t workspace_bytes(const Plan& plan, const Problem& problem, const Options& options) {
+  return workspace_size(plan, problem, resolve_threads(options));
+}
+
+Result<Ffn> Ffn::create(const Weights& weights, const Plan& plan, index_t batch, const Options& options) try {
+  const Problem problem = weights.problem(batch);
+  if (Status s = can_run(plan, problem, options); !s) return s;
+  auto state = std::make_unique<State>();
+  state->weights = &weights;
+  state->plan = plan;
+  state->problem = problem;
+  state->shape = walk_shape(problem);
+  state->report.threads = resolve_threads(options);
+  state->kernels = &kernels_for(*select_isa(options.isa));
+  state->report.isa = *parse_isa(state->kernels->isa);
+  const std::size_t bytes = workspace_size(plan, problem, state->report.threads);
+  state->memory = AlignedBuffer(bytes);
+  if (state->memory.data() == nullptr) return io_error("no memory for a workspace of " + std::to_string(bytes) + " bytes");
+  state->workspace = carve(state->memory.data(), plan, problem, state->report.threads);
+  state->statistics.resize(static_cast<std::size_t>(state->report.threads));
+  for (WorkQueue& queue : state->queues) queue.resize(state->report.threads);
+  return Ffn(state.release());
+} catch (const std::bad_alloc&) {
+  return io_error("no memory for an FFN of " + describe(weights.problem(batch)));
+}
+
+Ffn::Ffn(Ffn&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+Ffn& Ffn::operator=(Ffn&& other) noexcept {
+  std::swap(state_, other.state_);
+  return *this;
+}
+Ffn::~Ffn() { delete state_; }
+
+Status Ffn::rebind(const Weights& weights) {
+  const Problem& mine = state_->problem;
+  const Problem other = weights.problem(mine.batch);
+  if (other != mine) return invalid_argument("the layer is " + describe(other) + ", expected " + describe(mine));
+  state_->weights = &weights;
+  return {};
+}
+
+const Report& Ffn::report() const noexcept { return state_->report; }
+const Plan& Ffn::plan() const noexcept { return state_->plan; }
+const Problem& Ffn::problem() const noexcept { return state_->problem; }
+
+/// Copies x, zero-padded, and notes per token whether it is finite and its norm.
+void Ffn::State::load_x(std::span<const float> x) {
+  for (index_t b = 0; b < problem.batch; ++b) {
+    const float* from = x.data() + b * problem.d_model;
+    float* to = workspace.x + b * shape.d_padded;
+    std::copy_n(from, problem.d_model, to);
+    std::fill(to + problem.d_model, to + shape.d_padded, 0.0f);
+    workspace.x_nonfinite[b] =
+        std::all_of(from, from + problem.d_model, [](float v) { return std::isfinite(v); }) ? 0 : 1;
+    if (plan.strategy == Strategy::sign_split) workspace.x_norms[b] = norm_upper_bound(from, problem.d_model);
+  }
+}
+
+void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
+  const DefaultFloatEnvironment float_environment;
+  const std::size_t w = static_cast<std::size_t>(worker);
+  TileSink sink(run, workspace.tiles[w]);
+  for (index_t item = queues[phase].take(worker); item >= 0; item = queues[phase].take(worker)) {
+    walk(plan, shape, phase_at(plan, phase), item, sink);
+  }
+  statistics[w] += sink.statistics();
+}
+
+void Ffn::State::run_one_region(const RunContext& run) {
+  const int phases = phase_count(plan);
+#pragma omp parallel num_threads(report.threads)
+  for (int phase = 0; phase < phases; ++phase) {
+    if (phase > 0) {
+#pragma omp barrier
+    }
+    run_phase(phase, omp_get_thread_num(), run);
+  }
+}
+
+void Ffn::State::run_region_per_phase(const RunContext& run) {
+  for (int phase = 0; phase < phase_count(plan); ++phase) {
+#pragma omp parallel num_threads(report.threads)
+    run_phase(phase, omp_get_thread_num(), run);
+  }
+}
+
+Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uint8_t> active_mask) {
+  State& s = *state_;
+  const auto expect = [](const char* name, std::size_t got, index_t want) {
+    return invalid_argument(std::string(name) + " has " + std::to_string(got) + " elements, expected " +
+                            std::to_string(want));
+  };
+  const index_t io_elems = s.problem.batch * s.problem.d_model, mask_elems = s.problem.batch * s.problem.d_ff;
+  if (x.size() != static_cast<std::size_t>(io_elems)) return expect("x", x.size(), io_elems);
+  if (y.size() != static_cast<std::size_t>(io_elems)) return expect("y", y.size(), io_elems);
+  if (!active_mask.empty() && active_mask.size() != static_cast<std::size_t>(mask_elems)) {
+    return expect("active_mask", active_mask.size(), mask_elems);
+  }
+  {
+    const DefaultFloatEnvironment float_environment;
+    s.load_x(x);
+  }
+  std::fill(s.statistics.begin(), s.statistics.end(), Statistics{});
+  for (int phase = 0; phase < phase_count(s.plan); ++phase) {
+    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads);
+  }
+  const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
+                       active_mask.empty() ? nullptr : active_mask.data()};
+  s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
+  s.report.statistics = Statistics{};
+  for (const Statistics& worker : s.statistics) s.report.statistics += worker;
+  return {};
+}
+
+}  // namespace signsplit::cpu

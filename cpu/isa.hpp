@@ -1,0 +1,12 @@
+// The kernels of an instruction set.
+#pragma once
+
+#include "kernels/kernel_table.hpp"
+#include "signsplit/cpu.hpp"
+
+namespace signsplit::cpu {
+
+/// The table of an instruction set that supported_isas() lists.
+[[nodiscard]] const KernelTable& kernels_for(Isa isa) noexcept;
+
+}  // namespace signsplit::cpu

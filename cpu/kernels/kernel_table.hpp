@@ -1,0 +1,65 @@
+// The interface between the executor and its tile kernels: plain structs and function pointers, no standard library.
+// Kernels know no schedule: they are told which rows and which columns, and in which order they add is part of their
+// contract. Files in this folder include no heavy headers, because an inline function compiled for AVX-512 here could be
+// picked by the linker for everybody.
+#pragma once
+
+#include "signsplit/portability.hpp"
+
+namespace signsplit::cpu {
+
+/// Dot products of some rows of a matrix with every token, over a K tile.
+///   partials[i][b][p] continues from earlier K tiles unless `first`; p takes k ≡ p (mod 64), ascending, one FMA each;
+///   when `last`, sums[i][b] = fold of the 64 partials (upper half onto the lower: 32, 16, 8, 4, 2, 1).
+struct DotRows {
+  const void* matrix;         ///< packed, hidden-major; advanced to the first column of the K tile
+  index_t row_bytes;          ///< bytes from one row to the next
+  const index_t* rows;        ///< [row_count] rows to read
+  index_t row_count;
+  const float* x;             ///< [batch, x_stride], advanced to the first column of the K tile
+  index_t x_stride;           ///< elements
+  index_t batch;
+  index_t k;                  ///< elements in the K tile, a multiple of 64
+  bool first, last;
+  float* partials;            ///< [row_count, batch, 64]; may be null when first && last
+  float* sums;                ///< [row_count, batch]; written when last
+  float* absolute_sums;       ///< dot_streams only: [row_count, batch], Σ|x||w| by the same order
+};
+
+/// y[b] += Σ_i coefficients[i][b] · matrix[rows[i]], i ascending, one FMA per element.
+struct AddRows {
+  const void* matrix;         ///< packed, hidden-major
+  index_t row_bytes;
+  const index_t* rows;        ///< [row_count]
+  index_t row_count;
+  const float* coefficients;  ///< [row_count, batch]
+  float* y;                   ///< [batch, columns], 64-byte aligned
+  index_t batch;
+  index_t columns;            ///< a multiple of 64
+};
+
+/// Columns [begin, end) of the pairwise tree over parts, in place into part 0: for stride 1, 2, 4, ...:
+/// partial[i] += partial[i + stride] for i = 0, 2·stride, ...; then + 0.0f, which turns −0 into +0.
+struct ReduceParts {
+  float* partial_y;           ///< [parts, batch, columns]
+  index_t parts, batch, columns;
+  index_t begin, end;         ///< multiples of 64
+};
+
+struct KernelTable {
+  const char* isa;  ///< what the file was really compiled for
+  void (*dot_f32)(const DotRows&);
+  void (*dot_bf16)(const DotRows&);
+  void (*dot_streams_f32)(const DotRows&);   ///< needs first && last
+  void (*dot_streams_bf16)(const DotRows&);  ///< needs first && last
+  void (*add_f32)(const AddRows&);
+  void (*add_bf16)(const AddRows&);
+  void (*reduce)(const ReduceParts&);
+};
+
+/// One table per instruction set. avx2 and avx512 exist in x86-64 builds only.
+extern const KernelTable kernels_scalar;
+extern const KernelTable kernels_avx2;
+extern const KernelTable kernels_avx512;
+
+}  // namespace signsplit::cpu

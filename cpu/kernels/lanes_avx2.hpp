@@ -1,0 +1,46 @@
+// AVX2 + FMA3, 8 lanes. The architecture must be fma3<avx2>: xsimd's plain avx2 multiplies and adds with two roundings.
+#pragma once
+
+#include <immintrin.h>
+
+#include <xsimd/xsimd.hpp>
+
+#include "signsplit/portability.hpp"
+
+#if !defined(__AVX2__) || !defined(__FMA__)
+#error "compile this file with the flags of its instruction set"
+#endif
+
+namespace signsplit::cpu {
+
+struct LanesAvx2 {
+  using arch = xsimd::fma3<xsimd::avx2>;
+  using vector = xsimd::batch<float, arch>;
+  static constexpr const char* name = "avx2";
+  static constexpr int width = 8;
+  static constexpr int rows_per_block = 1, tokens_per_block = 1;  // 8 accumulators of 16 registers
+  static constexpr int stream_lanes = 32;                         // 4 + 4 accumulators
+
+  static vector zero() { return _mm256_setzero_ps(); }
+  static vector broadcast(float value) { return vector(value); }
+  static vector load(const float* p) { return vector::load_unaligned(p); }
+  static vector load_aligned(const float* p) { return vector::load_aligned(p); }
+  static vector load(const std::uint16_t* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  static void store_aligned(float* p, vector v) { v.store_aligned(p); }
+  static vector fma(vector a, vector b, vector c) { return xsimd::fma(a, b, c); }
+  static vector add(vector a, vector b) { return a + b; }
+  static vector abs(vector a) { return xsimd::abs(a); }
+  /// Folds the upper half onto the lower: 4, 2, 1.
+  static float fold(vector v) {
+    const __m256 all = v;
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    half = _mm_add_ss(half, _mm_movehdup_ps(half));
+    return _mm_cvtss_f32(half);
+  }
+};
+
+}  // namespace signsplit::cpu

@@ -1,0 +1,49 @@
+// AVX-512, 16 lanes. xsimd 8.1 has no fused multiply-add for this architecture (its generic one rounds twice), so the FMA
+// is the intrinsic; tests/cpu/kernels_test.cpp holds every instruction set to one rounding.
+#pragma once
+
+#include <immintrin.h>
+
+#include <xsimd/xsimd.hpp>
+
+#include "signsplit/portability.hpp"
+
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__)
+#error "compile this file with the flags of its instruction set"
+#endif
+
+namespace signsplit::cpu {
+
+struct LanesAvx512 {
+  using arch = xsimd::avx512bw;
+  using vector = xsimd::batch<float, arch>;
+  static constexpr const char* name = "avx512";
+  static constexpr int width = 16;
+  static constexpr int rows_per_block = 4, tokens_per_block = 2;  // 4×1 or 2×2 blocks: 16 accumulators of 32 registers
+  static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
+
+  static vector zero() { return _mm512_setzero_ps(); }
+  static vector broadcast(float value) { return vector(value); }
+  static vector load(const float* p) { return vector::load_unaligned(p); }
+  static vector load_aligned(const float* p) { return vector::load_aligned(p); }
+  static vector load(const std::uint16_t* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static void store_aligned(float* p, vector v) { v.store_aligned(p); }
+  static vector fma(vector a, vector b, vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static vector add(vector a, vector b) { return a + b; }
+  static vector abs(vector a) { return _mm512_abs_ps(a); }
+  /// Folds the upper half onto the lower: 8, 4, 2, 1.
+  static float fold(vector v) {
+    const __m512 all = v;
+    const __m256 upper = _mm512_extractf32x8_ps(all, 1);
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), upper);
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    half = _mm_add_ss(half, _mm_movehdup_ps(half));
+    return _mm_cvtss_f32(half);
+  }
+};
+
+}  // namespace signsplit::cpu

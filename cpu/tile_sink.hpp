@@ -1,0 +1,76 @@
+// The CPU executor's sink: receives the walk's events and runs tile kernels on them.
+#pragma once
+
+#include <span>
+
+#include "isa.hpp"
+#include "signsplit/statistics.hpp"
+#include "signsplit/walk.hpp"
+#include "signsplit/weights.hpp"
+#include "workspace.hpp"
+
+namespace signsplit::cpu {
+
+/// What all workers of one run share.
+struct RunContext {
+  const Weights& weights;
+  const Plan& plan;
+  Problem problem;
+  WalkShape shape;
+  const KernelTable& kernels;
+  Workspace& workspace;
+  float* y = nullptr;                     ///< [batch, d_model]
+  std::uint8_t* active_mask = nullptr;    ///< [batch, d_ff] or null
+};
+
+/// One worker's sink. Satisfies WalkSink.
+class TileSink {
+ public:
+  TileSink(const RunContext& run, TileScratch& scratch) : run_(run), tile_(scratch) {}
+
+  void begin_part(index_t part, Phase phase);
+  void up_tile(HiddenRange hidden, KRange k);
+  void activate(HiddenRange hidden);
+  void push(HiddenRange hidden, KRange k);
+  void down_tile(HiddenRange hidden);
+  void correct(HiddenRange hidden);
+  void store_h(HiddenRange hidden);
+  void load_h(HiddenRange hidden);
+  void reduce(ColumnRange columns);
+
+  [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+
+ private:
+  enum class Matrix { up, gate };
+
+  // Products (tile_sink.cpp).
+  void dot(Matrix matrix, std::span<const index_t> rows, KRange k, float* partials, float* sums, float* absolute_sums);
+  void add_rows(std::span<const index_t> rows, const float* coefficients);
+  void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero);
+  void finish_units(HiddenRange hidden);
+
+  // One unit and token (tile_sink.cpp).
+  [[nodiscard]] float biased(Matrix matrix, index_t unit, float sum) const;
+  [[nodiscard]] bool strict(index_t unit, index_t token) const;
+  [[nodiscard]] bool unit_open(float pre, float up) const;
+  [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
+
+  // Sign split (sign_split.cpp).
+  [[nodiscard]] float push_coefficient(index_t unit, index_t token, index_t at, bool first);
+  [[nodiscard]] float count_push(index_t at, float c);
+  [[nodiscard]] float correction(index_t unit, index_t token, index_t at, bool& redo);
+  [[nodiscard]] bool in_doubt(index_t unit, index_t token, index_t at) const;
+  [[nodiscard]] double rounding_bound(Matrix matrix, index_t unit, index_t token) const;
+  void redo_rows(std::span<const index_t> rows, index_t first_unit);
+
+  [[nodiscard]] index_t at(index_t i, index_t token) const { return i * run_.problem.batch + token; }
+  [[nodiscard]] std::uint64_t row_bytes() const { return static_cast<std::uint64_t>(run_.weights.row_bytes()); }
+
+  const RunContext& run_;
+  TileScratch& tile_;
+  Statistics statistics_;
+  float* y_part_ = nullptr;               // [batch, d_padded]
+  const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
+};
+
+}  // namespace signsplit::cpu

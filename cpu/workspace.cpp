@@ -1,0 +1,74 @@
+#include "workspace.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+/// Hands out 64-byte aligned pieces of a block; with a null block it only measures.
+class Carver {
+ public:
+  explicit Carver(std::byte* memory) : memory_(memory) {}
+
+  template <class T>
+  T* take(index_t count) {
+    T* piece = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
+    used_ += static_cast<std::size_t>(round_up(count * static_cast<index_t>(sizeof(T)), 64));
+    return piece;
+  }
+  [[nodiscard]] std::size_t used() const { return used_; }
+
+ private:
+  std::byte* memory_;
+  std::size_t used_ = 0;
+};
+
+TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem) {
+  const index_t units = plan.hidden_tile, values = units * problem.batch;
+  const bool split = plan.strategy == Strategy::sign_split;
+  const bool continued = !split && k_tile_count(plan, walk_shape(problem)) > 1;
+  TileScratch t;
+  t.rows = carver.take<index_t>(units);
+  t.selected = carver.take<index_t>(units);
+  t.pre = carver.take<float>(values);
+  t.coefficients = carver.take<float>(values);
+  t.compact = carver.take<float>(values);
+  t.open = carver.take<std::uint8_t>(values);
+  if (problem.gated) t.up = carver.take<float>(values);
+  if (continued) t.pre_partials = carver.take<float>(values * kAccumulators);
+  if (continued && problem.gated) t.up_partials = carver.take<float>(values * kAccumulators);
+  if (split) {
+    t.absolute = carver.take<float>(values);
+    t.positive = carver.take<float>(values);
+    t.negative = carver.take<float>(values);
+    t.pushed = carver.take<float>(values);
+    t.stopped = carver.take<std::uint8_t>(values);
+    t.already_read = carver.take<std::uint8_t>(units);
+  }
+  return t;
+}
+
+Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int threads) {
+  const index_t padded = walk_shape(problem).d_padded;
+  Workspace w;
+  w.x = carver.take<float>(problem.batch * padded);
+  w.x_nonfinite = carver.take<std::uint8_t>(problem.batch);
+  w.x_norms = carver.take<double>(problem.batch);
+  w.partial_y = carver.take<float>(plan.parts * problem.batch * padded);
+  if (plan.strategy == Strategy::unfused) w.h = carver.take<float>(problem.d_ff * problem.batch);
+  for (int i = 0; i < threads; ++i) w.tiles.push_back(carve_tile(carver, plan, problem));
+  return w;
+}
+
+}  // namespace
+
+std::size_t workspace_size(const Plan& plan, const Problem& problem, int threads) {
+  Carver carver(nullptr);
+  static_cast<void>(carve(carver, plan, problem, threads));
+  return carver.used();
+}
+
+Workspace carve(std::byte* memory, const Plan& plan, const Problem& problem, int threads) {
+  Carver carver(memory);
+  return carve(carver, plan, problem, threads);
+}
+
+}  // namespace signsplit::cpu

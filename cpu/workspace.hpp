@@ -1,0 +1,47 @@
+// Where everything that a run needs beside weights, x and y lies: one block of memory, carved once.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "signsplit/plan.hpp"
+#include "signsplit/walk.hpp"
+
+namespace signsplit::cpu {
+
+/// State of one hidden tile, private to a worker. Arrays are [hidden_tile, batch] unless stated.
+struct TileScratch {
+  index_t* rows = nullptr;           ///< [hidden_tile] unit numbers of the tile
+  index_t* selected = nullptr;       ///< [hidden_tile] unit numbers of some of its rows
+  float* pre = nullptr;              ///< pre-activations, of a gated FFN the gate's; under sign_split those of a K tile
+  float* up = nullptr;               ///< up values (gated)
+  float* absolute = nullptr;         ///< Σ|x||w| of a K tile (streams)
+  float* coefficients = nullptr;     ///< what the next down_tile adds
+  float* compact = nullptr;          ///< coefficients or sums of the selected rows
+  float* pre_partials = nullptr;     ///< [hidden_tile, batch, 64] when K is tiled and sums continue
+  float* up_partials = nullptr;      ///< likewise (gated)
+  float* positive = nullptr;         ///< sign_split: A⁺ or P; telescoping: the prefix sum of pre
+  float* negative = nullptr;         ///< sign_split: A⁻ or N; telescoping, gated: the prefix sum of up
+  float* pushed = nullptr;           ///< sign_split: u, what was pushed so far; telescoping: h of the last prefix
+  std::uint8_t* stopped = nullptr;   ///< sign_split: pushes ended because something was not finite
+  std::uint8_t* open = nullptr;      ///< the unit is open for the token
+  std::uint8_t* already_read = nullptr;  ///< [hidden_tile] row of W2 was read since the tile began
+};
+
+/// All pointers into one workspace block.
+struct Workspace {
+  float* x = nullptr;                ///< [batch, d_padded] copy of x, zero-padded
+  std::uint8_t* x_nonfinite = nullptr;  ///< [batch]
+  double* x_norms = nullptr;         ///< [batch] Euclidean norms, rounded up
+  float* partial_y = nullptr;        ///< [parts, batch, d_padded]
+  float* h = nullptr;                ///< [d_ff, batch] (unfused)
+  std::vector<TileScratch> tiles;    ///< one per worker
+};
+
+/// Bytes that carve() needs, alignment included.
+[[nodiscard]] std::size_t workspace_size(const Plan& plan, const Problem& problem, int threads);
+
+/// Lays the workspace out in `memory`, 64-byte aligned and workspace_size() long.
+[[nodiscard]] Workspace carve(std::byte* memory, const Plan& plan, const Problem& problem, int threads);
+
+}  // namespace signsplit::cpu
