@@ -1,0 +1,32 @@
+# signsplit_embed_files(target NAMESPACE ns HEADER name.hpp FILES file...)
+#
+# Compiles text files into `target`. Each FILE becomes `extern const std::string_view <name>` in the namespace, declared
+# in the generated header; the name is the file's, with every character that no identifier has turned into '_'
+# (page.html: page_html). A change of a file triggers a new configure, and recompiles only what changed.
+function(signsplit_embed_files target)
+  cmake_parse_arguments(arg "" "NAMESPACE;HEADER" "FILES" ${ARGN})
+  set(directory "${CMAKE_CURRENT_BINARY_DIR}/embedded")
+  set(declarations "")
+  set(definitions "")
+  foreach(file IN LISTS arg_FILES)
+    cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+    cmake_path(GET file FILENAME name)
+    string(MAKE_C_IDENTIFIER "${name}" name)
+    file(READ "${file}" content)
+    string(FIND "${content}" ")embedded\"" delimiter)
+    if(NOT delimiter EQUAL -1)
+      message(FATAL_ERROR "${file} holds the text )embedded\", which ends the string literal it is embedded as")
+    endif()
+    string(APPEND declarations "extern const std::string_view ${name};\n")
+    string(APPEND definitions "const std::string_view ${name} = R\"embedded(${content})embedded\";\n")
+  endforeach()
+  string(MAKE_C_IDENTIFIER "${arg_HEADER}" stem)
+  # The texts go in as variables, so that an @ of theirs is not taken for a substitution.
+  set(header_text "#pragma once\n#include <string_view>\nnamespace ${arg_NAMESPACE} {\n${declarations}}\n")
+  set(source_text "#include \"${arg_HEADER}\"\nnamespace ${arg_NAMESPACE} {\n${definitions}}\n")
+  file(CONFIGURE OUTPUT "${directory}/${arg_HEADER}" CONTENT "@header_text@" @ONLY)
+  file(CONFIGURE OUTPUT "${directory}/${stem}.cpp" CONTENT "@source_text@" @ONLY)
+  target_sources(${target} PRIVATE "${directory}/${stem}.cpp")
+  target_include_directories(${target} PRIVATE "${directory}")
+endfunction()
