@@ -120,6 +120,9 @@ concept WalkSink = requires(S& sink, index_t part, Phase phase, HiddenRange hidd
 #endif
 
 /// Sends the events of one item of one phase to the sink. The plan must be valid for the problem.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable  // a sink may exist on one side only: on the device, its events are device functions
+#endif
 template <SIGNSPLIT_WALK_SINK Sink>
 SIGNSPLIT_HD constexpr void walk(const Plan& plan, WalkShape shape, Phase phase, index_t item, Sink& sink) {
   if (phase == Phase::reduce) {
