@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "signsplit/plan.hpp"
 #include "signsplit/sim/machine.hpp"

@@ -1,6 +1,7 @@
 // Machine profiles: what the simulator knows of a machine, as data, with the provenance of every number.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -19,22 +20,27 @@ enum class Kind : std::uint8_t { measured, fitted, datasheet, assumed };
 /// One number of a profile, in SI base units once parsed (seconds, bytes, hertz, operations, and per second).
 struct Quantity {
   double value = 0.0;
-  std::string unit;      ///< as written: "B/s", "ns", "GB/s", ...
+  std::string unit;      ///< the SI base unit once parsed: s, Hz, B, B/s, FLOP/s, elem/s, 1
   Kind kind = Kind::assumed;
   std::string source;    ///< a document, or the command that measured it
   double ci90 = 0.0;     ///< half width of the 90 % interval of the value, same scale; 0: not known
+
+  friend bool operator==(const Quantity&, const Quantity&) = default;
 };
 
 /// Converts a value with a unit to SI base units: prefixes n, u/µ, m, k, M, G, T, Ki, Mi, Gi, Ti on s, Hz, B, B/s, FLOP/s, elem/s,
 /// and plain "1". invalid_argument names the unit.
 [[nodiscard]] Result<double> to_si(double value, std::string_view unit);
 
-/// One point of a bandwidth curve: reading a working set over and over with some threads.
+/// One point of a bandwidth curve: reading a working set over and over with some threads. The working set is that of all
+/// threads together, each reads its own share; the last point of a curve is what main memory gives.
 struct BandwidthPoint {
   double working_set_bytes = 0;
   int threads = 1;
   double bytes_per_s = 0;
   double ci90 = 0;
+
+  friend bool operator==(const BandwidthPoint&, const BandwidthPoint&) = default;
 };
 
 struct CacheLevel {
@@ -42,12 +48,16 @@ struct CacheLevel {
   Quantity capacity_bytes;
   int shared_by_units = 1;
   int line_bytes = 64;
+
+  friend bool operator==(const CacheLevel&, const CacheLevel&) = default;
 };
 
 /// A cost that depends on the number of threads.
 struct ThreadCost {
   int threads = 1;
   Quantity seconds;
+
+  friend bool operator==(const ThreadCost&, const ThreadCost&) = default;
 };
 
 /// Arithmetic throughput of one thread on cache-resident data.
@@ -55,6 +65,8 @@ struct Rate {
   std::string isa;   ///< "scalar", "avx2", "avx512"
   std::string name;  ///< "fma_f32", "up_f32", "up_bf16", "streams_bf16", "down_f32", ... (docs/simulator.md)
   Quantity per_s;    ///< FLOP/s for fma_*, weight elements per second for the others
+
+  friend bool operator==(const Rate&, const Rate&) = default;
 };
 
 struct Machine {
@@ -75,6 +87,8 @@ struct Machine {
   std::vector<Rate> rates;
   std::map<std::string, Quantity> model;  ///< fitted corrections of the cost model, by name
   double noise_cv = 0.05;                 ///< relative spread of repeated measurements
+
+  friend bool operator==(const Machine&, const Machine&) = default;
 };
 
 /// Parses and checks a profile. Errors name the file, the field and the rule.

@@ -1,6 +1,7 @@
 // Predictions: level 0 (roofline) and level 1 (analytic) of the simulator.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,23 +15,26 @@
 namespace signsplit::sim {
 
 /// The data-dependent part of a run: what the sinks decided. As fractions of F·B or of rows, so that one activity serves
-/// every shape. from_statistics turns a run's counters into numbers that give back the same counts.
+/// every shape. Fields left empty are filled in by expected_activity. activity_from turns a run's counters into fractions
+/// that give back the same counts.
 struct Activity {
   double active = 1.0;                       ///< fraction of (unit, token) pairs that are open
-  std::optional<double> active_union;        ///< fraction of units open for a token of the batch; default 1 − (1 − a)^B
-  std::optional<double> pushed;              ///< rows of W2 that down_tile reads, per unit and down_tile event
-  std::optional<double> repaired;            ///< rows of W2 that correct reads, per unit
-  std::optional<double> redone;              ///< rows of W1 that correct reads again, per unit
-  std::optional<double> rechecked;           ///< exact sign decisions, per unit and token
+  std::optional<double> active_union = {};   ///< fraction of units open for a token of the batch; default 1 − (1 − a)^B
+  std::optional<double> up_rows = {};        ///< gated with skip, not sign_split: rows of W1 read, per unit
+  std::optional<double> pushed = {};         ///< rows of W2 that down_tile reads, per unit and down_tile event
+  std::optional<double> down_again = {};     ///< sign_split with skip: reads of rows of W2 that the hidden tile had read, per unit
+  std::optional<double> repaired = {};       ///< rows of W2 that correct reads, per unit
+  std::optional<double> redone = {};         ///< rows of W1 that correct reads again, per unit
+  std::optional<double> rechecked = {};      ///< exact sign decisions, per unit and token
 };
 [[nodiscard]] Activity activity_from(const Statistics& statistics, const Plan& plan, const Problem& problem);
 
 /// Fills the optional fields for a plan from a model of the pre-activations: Gaussian, independent of each other and
-/// between K tiles, shifted so that `active` of them are open.
+/// between K tiles, with a bias (part of the first K tile) such that `active` of them are open.
 [[nodiscard]] Activity expected_activity(double active, const Plan& plan, const Problem& problem);
 
 /// Bytes and counts of a run, the same fields and the same accounting as the executors'. Obtained by sending the walk's
-/// events to a counting sink.
+/// events to a counting sink. All zero when the plan is not valid for the problem.
 [[nodiscard]] Statistics count(const Plan& plan, const Problem& problem, const Activity& activity);
 
 enum class Residency : std::uint8_t {
@@ -42,10 +46,10 @@ enum class Residency : std::uint8_t {
 struct Terms {
   double launch = 0;      ///< fork and join of parallel regions
   double first_byte = 0;  ///< latency before the first weights arrive, once per phase
-  double stream = 0;      ///< weight bytes over the bandwidth
+  double stream = 0;      ///< new weight bytes over the bandwidth, with the stalls where the address stream jumps
   double compute = 0;     ///< arithmetic not hidden behind the stream
   double barrier = 0;     ///< barriers between phases
-  double reduction = 0;   ///< partial y: written, read, added
+  double reduction = 0;   ///< activations through the cache: partial y written, read and added; h and x
   double imbalance = 0;   ///< waiting for the slowest worker
   double repair = 0;      ///< sign_split's corrections: rows read again and exact sign decisions
 
@@ -73,7 +77,8 @@ struct Prediction {
 /// Level 1. invalid_argument when the plan is not valid for the problem or the machine lacks a needed field.
 [[nodiscard]] Result<Prediction> predict(const Scenario& scenario, const Machine& machine);
 
-/// Level 0: weight bytes of the dense layer over the machine's best DRAM bandwidth; and the same plus a constant launch.
+/// Level 0: weight bytes of the dense layer, and of h where it is stored, over the machine's best DRAM bandwidth; and the
+/// same plus a constant launch, one for a fused plan and two for an unfused one. Both ignore residency and activity.
 [[nodiscard]] double roofline_s(const Scenario& scenario, const Machine& machine);
 [[nodiscard]] double roofline_launch_s(const Scenario& scenario, const Machine& machine);
 
@@ -88,12 +93,15 @@ struct Decision {
   Verdict verdict = Verdict::too_close;
 };
 
-/// The best fused plan against the best unfused plan of the list. Terms that both share do not add to the uncertainty.
+/// One alternative of a decision.
 struct LabelledPrediction {
   std::string label;
   bool fused = true;
   Prediction prediction;
 };
+
+/// The best fused plan against the best unfused plan of the list; empty when either kind is missing. Terms that both share
+/// do not add to the uncertainty.
 [[nodiscard]] std::optional<Decision> decide(std::span<const LabelledPrediction> cases, const Machine& machine);
 
 /// The plan with the least predicted time among default plans of every strategy, with and without skip.

@@ -1,7 +1,9 @@
 // Validation: how wrong the predictions were, beside the naive predictors.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "signsplit/sim/predict.hpp"
@@ -16,17 +18,21 @@ struct ValidationPoint {
   double predicted_s = 0, low_s = 0, high_s = 0;
   double roofline_s = 0, roofline_launch_s = 0;
   double measured_s = 0, measured_p10_s = 0, measured_p90_s = 0;
+  Terms terms = {};  ///< of the prediction: what two schedules share cancels when they are compared. All zero: nothing cancels.
 };
 
-/// How well a predictor decides fused against unfused, group by group. A group counts as decidable when the measured
-/// best fused and best unfused times differ by more than their spread.
+/// How well a predictor decides fused against unfused, group by group. A group counts when it holds both kinds. It is
+/// decidable when its measured best fused and best unfused times differ by more than their spread,
+/// ½·√((p90 − p10)²_fused + (p90 − p10)²_unfused).
 struct DecisionScore {
-  double decision_accuracy = 0;  ///< right decisions among those taken, 0..1
-  double abstain_rate = 0;       ///< groups it called too close
+  double decision_accuracy = 0;  ///< right decisions among those taken on decidable groups, 0..1; 0 when there were none
+  double abstain_rate = 0;       ///< share of all groups that it called too close
 };
 
 struct ValidationSummary {
-  int points = 0, groups = 0, decided = 0;
+  int points = 0;   ///< points with a prediction and a measurement; others are left out
+  int groups = 0;   ///< groups with a fused and an unfused point
+  int decided = 0;  ///< decidable groups on which the simulator took a decision
   double decision_accuracy = 0, abstain_rate = 0;
   double mape = 0;             ///< mean |predicted − measured| / measured
   double p95_ape = 0;
@@ -38,14 +44,17 @@ struct ValidationSummary {
   } naive;
 };
 
+/// The simulator abstains by the rule of decide(). roofline and roofline_launch decide by their smaller time and abstain
+/// on a tie only; always_fuse and never_fuse never abstain.
 [[nodiscard]] ValidationSummary summarise(std::span<const ValidationPoint> points, const Machine& machine);
 
-/// The problems of a suite ("quick" or "full"), none of a calibration shape.
+/// One problem of a suite.
 struct ValidationCase {
   Problem problem;
   double active = 1.0;
   Residency residency = Residency::cold;
 };
+/// The problems of a suite, none of a calibration shape. `quick` is the only suite so far; not_found names the others.
 [[nodiscard]] Result<std::vector<ValidationCase>> validation_suite(std::string_view name);
 
 }  // namespace signsplit::sim

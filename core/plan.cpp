@@ -1,0 +1,162 @@
+#include "signsplit/plan.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace signsplit {
+namespace {
+
+template <class Enum, std::size_t n>
+using Names = std::array<std::pair<Enum, std::string_view>, n>;
+
+constexpr Names<Strategy, 3> kStrategies{
+    {{Strategy::unfused, "unfused"}, {Strategy::row_fused, "row_fused"}, {Strategy::sign_split, "sign_split"}}};
+constexpr Names<Variant, 5> kVariants{{{Variant::none, "none"},
+                                       {Variant::interim, "interim"},
+                                       {Variant::streams, "streams"},
+                                       {Variant::telescoping, "telescoping"},
+                                       {Variant::ignore, "ignore"}}};
+constexpr Names<Repair, 4> kRepairs{
+    {{Repair::none, "none"}, {Repair::selective, "selective"}, {Repair::full, "full"}, {Repair::redo, "redo"}}};
+constexpr Names<Launch, 2> kLaunches{{{Launch::one_region, "one_region"}, {Launch::region_per_phase, "region_per_phase"}}};
+
+/// Empty for a value that is none of the enumerators.
+template <class Enum, std::size_t n>
+std::string_view name_of(const Names<Enum, n>& names, Enum value) noexcept {
+  for (const auto& [one, name] : names) {
+    if (one == value) return name;
+  }
+  return {};
+}
+
+template <class Enum, std::size_t n>
+std::optional<Enum> find_name(const Names<Enum, n>& names, std::string_view text) noexcept {
+  for (const auto& [one, name] : names) {
+    if (name == text) return one;
+  }
+  return std::nullopt;
+}
+
+Status broken(std::string_view field, const std::string& rule, const std::string& got) {
+  return invalid_argument("plan." + std::string(field) + " must be " + rule + " (got " + got + ")");
+}
+Status broken(std::string_view field, const std::string& rule, index_t got) {
+  return broken(field, rule, std::to_string(got));
+}
+
+Status validate_names(const Plan& plan) {
+  if (to_string(plan.strategy).empty()) return broken("strategy", "a strategy", static_cast<index_t>(plan.strategy));
+  if (to_string(plan.variant).empty()) return broken("variant", "a variant", static_cast<index_t>(plan.variant));
+  if (to_string(plan.repair).empty()) return broken("repair", "a repair", static_cast<index_t>(plan.repair));
+  if (to_string(plan.launch).empty()) return broken("launch", "a launch", static_cast<index_t>(plan.launch));
+  return {};
+}
+
+bool repairs_itself(Variant variant) { return variant == Variant::telescoping || variant == Variant::ignore; }
+
+Status validate_schedule(const Plan& plan, const Problem& problem) {
+  const std::string strategy(to_string(plan.strategy)), variant(to_string(plan.variant)), repair(to_string(plan.repair));
+  if (plan.strategy != Strategy::sign_split) {
+    if (plan.variant != Variant::none) return broken("variant", "none for " + strategy, variant);
+    if (plan.repair != Repair::none) return broken("repair", "none for " + strategy, repair);
+    return {};
+  }
+  if (plan.variant == Variant::none) {
+    return broken("variant", "interim, streams, telescoping or ignore for sign_split", variant);
+  }
+  if (problem.gated && plan.variant != Variant::telescoping) {
+    return broken("variant", "telescoping on a gated FFN, because act(g)*u of a K tile is not a part of act(G)*U", variant);
+  }
+  if (repairs_itself(plan.variant)) {
+    return plan.repair == Repair::none ? Status{} : broken("repair", "none for variant " + variant, repair);
+  }
+  if (plan.repair == Repair::none) {
+    return broken("repair", "selective, full or redo for variant " + variant, repair);
+  }
+  return {};
+}
+
+Status validate_sizes(const Plan& plan, const Problem& problem) {
+  const std::string largest = std::to_string(kMaxExtent);
+  if (plan.accumulators != kAccumulators) {
+    return broken("accumulators", std::to_string(kAccumulators), plan.accumulators);
+  }
+  if (plan.parts < 1 || plan.parts > problem.d_ff) {
+    return broken("parts", "in [1, " + std::to_string(problem.d_ff) + "], one hidden unit or more each", plan.parts);
+  }
+  if (plan.hidden_tile < 1 || plan.hidden_tile > kMaxHiddenTile) {
+    return broken("hidden_tile", "in [1, " + std::to_string(kMaxHiddenTile) + "]", plan.hidden_tile);
+  }
+  if (plan.k_tile < 0) return broken("k_tile", "0 (the whole of D) or positive", plan.k_tile);
+  if (plan.k_tile % kAccumulators != 0) return broken("k_tile", "a multiple of 64", plan.k_tile);
+  if (plan.k_tile > kMaxExtent) return broken("k_tile", "at most " + largest, plan.k_tile);
+  if (plan.reduce_tile <= 0) return broken("reduce_tile", "positive", plan.reduce_tile);
+  if (plan.reduce_tile % kAccumulators != 0) return broken("reduce_tile", "a multiple of 64", plan.reduce_tile);
+  if (plan.reduce_tile > kMaxExtent) return broken("reduce_tile", "at most " + largest, plan.reduce_tile);
+  return {};
+}
+
+}  // namespace
+
+Status validate(const Plan& plan, const Problem& problem) {
+  if (Status status = validate(problem); !status) return status;
+  if (Status status = validate_names(plan); !status) return status;
+  if (Status status = validate_schedule(plan, problem); !status) return status;
+  return validate_sizes(plan, problem);
+}
+
+Plan default_plan(const Problem& problem, Strategy strategy, bool skip) {
+  if (strategy == Strategy::sign_split) {
+    return problem.gated ? default_sign_split_plan(problem, Variant::telescoping, Repair::none, skip)
+                         : default_sign_split_plan(problem, Variant::interim, Repair::selective, skip);
+  }
+  Plan plan;
+  plan.strategy = strategy;
+  plan.skip = skip;
+  // 256 units make a part worth its partial y and its turn in the tree; 32 parts feed the cores of most machines.
+  plan.parts = std::clamp<index_t>(problem.d_ff / 256, 1, 32);
+  plan.hidden_tile = std::clamp<index_t>(ceil_div(problem.d_ff, plan.parts), 1, 32);
+  return plan;
+}
+
+Plan default_sign_split_plan(const Problem& problem, Variant variant, Repair repair, bool skip, index_t k_tiles) {
+  Plan plan = default_plan(problem, Strategy::row_fused, skip);
+  plan.strategy = Strategy::sign_split;
+  plan.variant = variant;
+  plan.repair = repair;
+  const index_t d_padded = round_up(problem.d_model, kAccumulators);
+  plan.k_tile = round_up(ceil_div(d_padded, std::clamp<index_t>(k_tiles, 1, kMaxExtent)), kAccumulators);
+  return plan;
+}
+
+std::uint64_t hash(const Plan& plan) noexcept {
+  const std::uint64_t fields[] = {static_cast<std::uint64_t>(plan.strategy), static_cast<std::uint64_t>(plan.variant),
+                                  static_cast<std::uint64_t>(plan.repair),   static_cast<std::uint64_t>(plan.skip),
+                                  static_cast<std::uint64_t>(plan.launch),   static_cast<std::uint64_t>(plan.accumulators),
+                                  static_cast<std::uint64_t>(plan.parts),    static_cast<std::uint64_t>(plan.hidden_tile),
+                                  static_cast<std::uint64_t>(plan.k_tile),   static_cast<std::uint64_t>(plan.reduce_tile)};
+  std::uint64_t value = 0xcbf29ce484222325u;  // FNV-1a, 64 bits, over the little-endian bytes of the fields
+  for (const std::uint64_t field : fields) {
+    for (int shift = 0; shift < 64; shift += 8) value = (value ^ ((field >> shift) & 0xffu)) * 0x100000001b3u;
+  }
+  return value;
+}
+
+std::string_view to_string(Strategy strategy) noexcept { return name_of(kStrategies, strategy); }
+std::string_view to_string(Variant variant) noexcept { return name_of(kVariants, variant); }
+std::string_view to_string(Repair repair) noexcept { return name_of(kRepairs, repair); }
+std::string_view to_string(Launch launch) noexcept { return name_of(kLaunches, launch); }
+std::optional<Strategy> parse_strategy(std::string_view text) noexcept { return find_name(kStrategies, text); }
+std::optional<Variant> parse_variant(std::string_view text) noexcept { return find_name(kVariants, text); }
+std::optional<Repair> parse_repair(std::string_view text) noexcept { return find_name(kRepairs, text); }
+std::optional<Launch> parse_launch(std::string_view text) noexcept { return find_name(kLaunches, text); }
+
+std::string label(const Plan& plan) {
+  std::string text(to_string(plan.strategy));
+  if (plan.variant != Variant::none) text.append("/").append(to_string(plan.variant));
+  if (plan.repair != Repair::none) text.append("/").append(to_string(plan.repair));
+  if (plan.skip) text.append("+skip");
+  return text;
+}
+
+}  // namespace signsplit
