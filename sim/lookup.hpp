@@ -1,0 +1,38 @@
+// Reading a Machine: between the points of its curves, and where it says nothing.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "signsplit/sim/predict.hpp"
+
+namespace signsplit::sim {
+
+/// Read bandwidth of all threads together, interpolated in the logarithms along the working set, linearly between thread
+/// counts; beyond the curve its last value. The machine has at least one point.
+[[nodiscard]] double bandwidth(const Machine& machine, int threads, double working_set_bytes);
+/// The main-memory end of the curve.
+[[nodiscard]] double dram_bandwidth(const Machine& machine, int threads);
+
+/// A cost at a number of threads, linear in log2(threads) between entries and beyond the last two. Not negative.
+[[nodiscard]] double thread_cost(const std::vector<ThreadCost>& costs, int threads);
+
+/// A kernel's rate. Where the profile has none it is derived from fma_f32 of the same instruction set and `assumed`;
+/// empty when it has no fma_f32 either.
+[[nodiscard]] std::optional<Quantity> kernel_rate(const Machine& machine, std::string_view isa, std::string_view name);
+
+/// A correction of the cost model, or what is assumed in its place. `name` is one of model_fields.hpp.
+[[nodiscard]] Quantity model_value(const Machine& machine, std::string_view name);
+
+/// Half width of the 90 % interval over the value: as given, else by kind.
+[[nodiscard]] double relative_ci90(const Quantity& quantity);
+
+/// Relative half widths (90 %) of each term of a prediction, as the profile's numbers are uncertain.
+[[nodiscard]] Terms term_uncertainty(const Machine& machine);
+
+/// Half width (90 %) of a prediction; and of the difference of two, where what both share cancels.
+[[nodiscard]] double prediction_uncertainty_s(const Terms& terms, const Machine& machine);
+[[nodiscard]] double gap_uncertainty_s(const Terms& a, const Terms& b, const Machine& machine);
+
+}  // namespace signsplit::sim

@@ -1,0 +1,32 @@
+// The corrections of the cost model that a profile may hold, and what is assumed when it does not (docs/simulator.md).
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace signsplit::sim {
+
+struct ModelField {
+  std::string_view name;
+  std::string_view base_unit;
+  double assumed;
+};
+
+inline constexpr ModelField kModelFields[] = {
+    {"overlap_loss", "1", 0.15},       // share of the smaller of stream and arithmetic that is not hidden
+    {"gather_gap_bytes", "B", 512.0},  // bytes' worth of time lost whenever the address stream jumps
+    {"first_byte_s", "s", 3e-7},       // from the start of a phase to its first weights
+    {"imbalance", "1", 0.01},          // wait for the slowest of many workers, share of a phase
+    {"piece_overhead_s", "s", 1e-8},   // per row piece of product 1: folding the accumulators, activation
+    {"error", "1", 0.15},              // relative half width of what the equations leave out, 90 %
+    {"gap_error", "1", 0.03},          // the same of the difference of two schedules, share of the time
+};
+
+[[nodiscard]] constexpr const ModelField* find_model_field(std::string_view name) noexcept {
+  for (const ModelField& field : kModelFields) {
+    if (field.name == name) return &field;
+  }
+  return nullptr;
+}
+
+}  // namespace signsplit::sim

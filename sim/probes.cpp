@@ -1,0 +1,299 @@
+#include "probes.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+
+#include "signsplit/aligned_buffer.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define SIGNSPLIT_PROBE_X86 1
+#endif
+
+namespace signsplit::sim {
+namespace {
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Results end here, so that no loop can be left out by the compiler.
+std::atomic<std::uint64_t> sink{0};
+
+double quantile(const std::vector<double>& sorted, double q) {
+  const double place = q * static_cast<double>(sorted.size() - 1);
+  const auto low = static_cast<std::size_t>(place);
+  const std::size_t high = std::min(low + 1, sorted.size() - 1);
+  return sorted[low] + (place - static_cast<double>(low)) * (sorted[high] - sorted[low]);
+}
+
+// The loops below carry their instruction set as an attribute of the function: this file is compiled for the baseline, so
+// that nothing else in it can slip into code that an older processor would run.
+
+std::uint64_t read_scalar(const std::byte* data, std::size_t bytes) {
+  std::uint64_t sum[8] = {};
+  for (std::size_t i = 0; i + 64 <= bytes; i += 64) {
+    std::uint64_t words[8];
+    std::memcpy(words, data + i, 64);
+    for (int w = 0; w < 8; ++w) sum[w] |= words[w];
+  }
+  return sum[0] | sum[1] | sum[2] | sum[3] | sum[4] | sum[5] | sum[6] | sum[7];
+}
+
+double fma_scalar(std::int64_t rounds) {
+  float acc[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    for (float& a : acc) a = std::fma(a, 0.999f, 0.001f);
+  }
+  for (const float a : acc) sink += static_cast<std::uint64_t>(a);
+  return static_cast<double>(rounds) * 8 * 2;
+}
+
+#if defined(SIGNSPLIT_PROBE_X86)
+__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* data, std::size_t bytes) {
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+  for (std::size_t i = 0; i + 256 <= bytes; i += 256) {
+    const auto* p = reinterpret_cast<const __m256i*>(data + i);
+    a = _mm256_or_si256(a, _mm256_load_si256(p));
+    b = _mm256_or_si256(b, _mm256_load_si256(p + 1));
+    c = _mm256_or_si256(c, _mm256_load_si256(p + 2));
+    d = _mm256_or_si256(d, _mm256_load_si256(p + 3));
+    e = _mm256_or_si256(e, _mm256_load_si256(p + 4));
+    f = _mm256_or_si256(f, _mm256_load_si256(p + 5));
+    g = _mm256_or_si256(g, _mm256_load_si256(p + 6));
+    h = _mm256_or_si256(h, _mm256_load_si256(p + 7));
+  }
+  a = _mm256_or_si256(_mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d)),
+                      _mm256_or_si256(_mm256_or_si256(e, f), _mm256_or_si256(g, h)));
+  alignas(32) std::uint64_t words[4];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(words), a);
+  return words[0] | words[1] | words[2] | words[3];
+}
+
+__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* data, std::size_t bytes) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+  for (std::size_t i = 0; i + 512 <= bytes; i += 512) {
+    const std::byte* p = data + i;
+    a = _mm512_or_si512(a, _mm512_load_si512(p));
+    b = _mm512_or_si512(b, _mm512_load_si512(p + 64));
+    c = _mm512_or_si512(c, _mm512_load_si512(p + 128));
+    d = _mm512_or_si512(d, _mm512_load_si512(p + 192));
+    e = _mm512_or_si512(e, _mm512_load_si512(p + 256));
+    f = _mm512_or_si512(f, _mm512_load_si512(p + 320));
+    g = _mm512_or_si512(g, _mm512_load_si512(p + 384));
+    h = _mm512_or_si512(h, _mm512_load_si512(p + 448));
+  }
+  a = _mm512_or_si512(_mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d)),
+                      _mm512_or_si512(_mm512_or_si512(e, f), _mm512_or_si512(g, h)));
+  alignas(64) std::uint64_t words[8];
+  _mm512_store_si512(words, a);
+  return words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7];
+}
+
+// Twelve accumulators: more than two FMA units with four or five cycles of latency can have in flight.
+__attribute__((target("avx2,fma"))) double fma_avx2(std::int64_t rounds) {
+  __m256 acc[12];
+  for (int i = 0; i < 12; ++i) acc[i] = _mm256_set1_ps(static_cast<float>(i));
+  const __m256 m = _mm256_set1_ps(0.999f), c = _mm256_set1_ps(0.001f);
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (int a = 0; a < 12; ++a) acc[a] = _mm256_fmadd_ps(acc[a], m, c);
+  }
+  for (int i = 1; i < 12; ++i) acc[0] = _mm256_add_ps(acc[0], acc[i]);
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, acc[0]);
+  sink += static_cast<std::uint64_t>(lanes[0] + lanes[7]);
+  return static_cast<double>(rounds) * 12 * 8 * 2;
+}
+
+__attribute__((target("avx512f"))) double fma_avx512(std::int64_t rounds) {
+  __m512 acc[12];
+  for (int i = 0; i < 12; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));
+  const __m512 m = _mm512_set1_ps(0.999f), c = _mm512_set1_ps(0.001f);
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (int a = 0; a < 12; ++a) acc[a] = _mm512_fmadd_ps(acc[a], m, c);
+  }
+  for (int i = 1; i < 12; ++i) acc[0] = _mm512_add_ps(acc[0], acc[i]);
+  alignas(64) float lanes[16];
+  _mm512_store_ps(lanes, acc[0]);
+  sink += static_cast<std::uint64_t>(lanes[0] + lanes[15]);
+  return static_cast<double>(rounds) * 12 * 16 * 2;
+}
+#endif
+
+using ReadLoop = std::uint64_t (*)(const std::byte*, std::size_t);
+
+ReadLoop fastest_read_loop() {
+#if defined(SIGNSPLIT_PROBE_X86)
+  if (__builtin_cpu_supports("avx512f")) return read_avx512;
+  if (__builtin_cpu_supports("avx2")) return read_avx2;
+#endif
+  return read_scalar;
+}
+
+double run_fma(const std::string& isa, std::int64_t rounds) {
+#if defined(SIGNSPLIT_PROBE_X86)
+  if (isa == "avx512") return fma_avx512(rounds);
+  if (isa == "avx2") return fma_avx2(rounds);
+#endif
+  (void)isa;
+  return fma_scalar(rounds);
+}
+
+/// Seconds that all threads together need for `passes` passes, each over its share.
+double time_passes(const std::byte* data, std::size_t share_bytes, std::int64_t passes, int threads, ReadLoop read) {
+  double start = 0, end = 0;
+#pragma omp parallel num_threads(threads)
+  {
+    const std::byte* mine = data + static_cast<std::size_t>(omp_get_thread_num()) * share_bytes;
+    std::uint64_t bits = 0;
+#pragma omp barrier
+#pragma omp master
+    start = now_s();
+    for (std::int64_t pass = 0; pass < passes; ++pass) {
+      bits |= read(mine, share_bytes);
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // each pass reads anew
+    }
+    sink += bits;
+#pragma omp barrier
+#pragma omp master
+    end = now_s();
+  }
+  return std::max(end - start, 1e-9);
+}
+
+BandwidthSample sample_bandwidth(const std::byte* data, double working_set, int threads, int repetitions, ReadLoop read) {
+  const std::size_t share = static_cast<std::size_t>(working_set / threads) / 512 * 512;
+  const double bytes = static_cast<double>(share) * threads;
+  // A guess of 5 GB/s per thread keeps the first pass short; its time sets the number of passes for 4 ms.
+  std::int64_t passes = std::max<std::int64_t>(1, static_cast<std::int64_t>(5e9 * threads * 1e-3 / bytes));
+  const double warm_up = time_passes(data, share, passes, threads, read);
+  passes = std::clamp<std::int64_t>(static_cast<std::int64_t>(4e-3 / (warm_up / static_cast<double>(passes))), 1, 1 << 24);
+  std::vector<double> samples;
+  for (int i = 0; i < repetitions; ++i) {
+    samples.push_back(bytes * static_cast<double>(passes) / time_passes(data, share, passes, threads, read));
+  }
+  return {bytes, summarise_samples(std::move(samples))};
+}
+
+/// Every thread writes the share it will read, so that pages lie near it. Never zeros.
+void fill(AlignedBuffer& buffer, int threads) {
+  const std::size_t share = buffer.size() / static_cast<std::size_t>(threads);
+#pragma omp parallel num_threads(threads)
+  {
+    std::byte* mine = buffer.data() + static_cast<std::size_t>(omp_get_thread_num()) * share;
+    std::uint64_t bits = 0x9e3779b97f4a7c15u;
+    for (std::size_t i = 0; i + 8 <= share; i += 8) {
+      bits ^= bits << 13, bits ^= bits >> 7, bits ^= bits << 17;
+      std::memcpy(mine + i, &bits, 8);
+    }
+  }
+}
+
+}  // namespace
+
+Sampled summarise_samples(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  Sampled result;
+  result.median = quantile(samples, 0.5);
+  // For normal data σ = IQR / 1.349, and a median of n has the standard error 1.253 σ / √n.
+  const double sigma = (quantile(samples, 0.75) - quantile(samples, 0.25)) / 1.349;
+  result.ci90 = 1.645 * 1.253 * sigma / std::sqrt(static_cast<double>(samples.size()));
+  result.cv = result.median > 0.0 ? sigma / result.median : 0.0;
+  return result;
+}
+
+int probe_threads() { return std::max(1, omp_get_num_procs()); }
+
+std::vector<std::string> probe_isas() {
+  std::vector<std::string> isas{"scalar"};
+#if defined(SIGNSPLIT_PROBE_X86)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.emplace_back("avx2");
+  if (isas.size() == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    isas.emplace_back("avx512");
+  }
+#endif
+  return isas;
+}
+
+double available_memory_bytes() {
+  std::ifstream stream("/proc/meminfo");
+  for (std::string key; stream >> key;) {
+    double kibibytes = 0;
+    if (key == "MemAvailable:" && stream >> kibibytes) return kibibytes * 1024.0;
+    stream.ignore(256, '\n');
+  }
+  return 0.0;
+}
+
+Result<std::vector<BandwidthSample>> probe_read_bandwidth(const std::vector<double>& working_sets, int threads,
+                                                          int repetitions) {
+  if (working_sets.empty() || threads < 1) return invalid_argument("read bandwidth: needs a working set and a thread");
+  const double largest = *std::max_element(working_sets.begin(), working_sets.end());
+  AlignedBuffer buffer(static_cast<std::size_t>(largest));
+  if (buffer.data() == nullptr) return io_error("read bandwidth: no memory for " + std::to_string(largest) + " bytes");
+  fill(buffer, threads);
+  std::vector<BandwidthSample> samples;
+  for (const double working_set : working_sets) {
+    if (working_set < 512.0 * threads) continue;
+    samples.push_back(sample_bandwidth(buffer.data(), working_set, threads, repetitions, fastest_read_loop()));
+  }
+  return samples;
+}
+
+Sampled probe_barrier(int threads, int repetitions) {
+  constexpr int kBarriers = 200;
+  std::vector<double> samples;
+  for (int i = 0; i < repetitions + 1; ++i) {
+    double seconds = 0;
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp barrier
+      const double start = now_s();
+      for (int b = 0; b < kBarriers; ++b) {
+#pragma omp barrier
+      }
+#pragma omp master
+      seconds = now_s() - start;
+    }
+    if (i > 0) samples.push_back(seconds / kBarriers);
+  }
+  return summarise_samples(std::move(samples));
+}
+
+Sampled probe_fork_join(int threads, int repetitions) {
+  constexpr int kRegions = 200;
+  std::vector<double> samples;
+  for (int i = 0; i < repetitions + 1; ++i) {
+    const double start = now_s();
+    for (int r = 0; r < kRegions; ++r) {
+#pragma omp parallel num_threads(threads)
+      { sink.fetch_or(1, std::memory_order_relaxed); }
+    }
+    if (i > 0) samples.push_back((now_s() - start) / kRegions);
+  }
+  return summarise_samples(std::move(samples));
+}
+
+Sampled probe_fma(const std::string& isa, int repetitions) {
+  const std::int64_t rounds = isa == "scalar" ? 50'000 : 500'000;
+  run_fma(isa, rounds);
+  std::vector<double> samples;
+  for (int i = 0; i < repetitions; ++i) {
+    const double start = now_s();
+    const double operations = run_fma(isa, rounds);
+    samples.push_back(operations / std::max(now_s() - start, 1e-9));
+  }
+  return summarise_samples(std::move(samples));
+}
+
+}  // namespace signsplit::sim

@@ -1,0 +1,176 @@
+#include "signsplit/sim/validation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "lookup.hpp"
+
+namespace signsplit::sim {
+namespace {
+
+enum class Choice { abstain, fuse, keep };
+
+/// The two points that a group's decision is between: the best fused and the best unfused one by some time.
+struct Pair {
+  const ValidationPoint* fused = nullptr;
+  const ValidationPoint* unfused = nullptr;
+};
+
+using Group = std::vector<const ValidationPoint*>;
+using TimeOf = double ValidationPoint::*;
+
+Pair best_of(const Group& group, TimeOf time) {
+  Pair best;
+  for (const ValidationPoint* point : group) {
+    const ValidationPoint*& place = point->fused ? best.fused : best.unfused;
+    if (place == nullptr || point->*time < place->*time) place = point;
+  }
+  return best;
+}
+
+/// unfused − fused: positive when fusing wins.
+double gap_of(const Pair& pair, TimeOf time) { return pair.unfused->*time - pair.fused->*time; }
+
+Choice by_sign(double gap) { return gap > 0.0 ? Choice::fuse : gap < 0.0 ? Choice::keep : Choice::abstain; }
+
+double half_width(const ValidationPoint& point) { return 0.5 * (point.high_s - point.low_s); }
+
+Choice simulators_choice(const Pair& pair, const Machine& machine) {
+  const bool has_terms = pair.fused->terms.total() > 0.0 && pair.unfused->terms.total() > 0.0;
+  const double uncertainty = has_terms ? gap_uncertainty_s(pair.fused->terms, pair.unfused->terms, machine)
+                                       : std::hypot(half_width(*pair.fused), half_width(*pair.unfused));
+  const double gap = gap_of(pair, &ValidationPoint::predicted_s);
+  return std::abs(gap) > uncertainty ? by_sign(gap) : Choice::abstain;
+}
+
+/// What the measurement says; abstain when it cannot tell.
+Choice measured_choice(const Pair& pair) {
+  const double fused = pair.fused->measured_p90_s - pair.fused->measured_p10_s;
+  const double unfused = pair.unfused->measured_p90_s - pair.unfused->measured_p10_s;
+  const double gap = gap_of(pair, &ValidationPoint::measured_s);
+  return std::abs(gap) > 0.5 * std::hypot(fused, unfused) ? by_sign(gap) : Choice::abstain;
+}
+
+/// Right and taken decisions of one predictor.
+struct Tally {
+  int right = 0, decided = 0, abstained = 0, groups = 0;
+  void add(Choice choice, Choice truth) {
+    ++groups;
+    if (choice == Choice::abstain) ++abstained;
+    if (choice == Choice::abstain || truth == Choice::abstain) return;
+    ++decided;
+    if (choice == truth) ++right;
+  }
+  [[nodiscard]] DecisionScore score() const {
+    return {decided > 0 ? static_cast<double>(right) / decided : 0.0,
+            groups > 0 ? static_cast<double>(abstained) / groups : 0.0};
+  }
+};
+
+bool usable(const ValidationPoint& point) {
+  for (const double seconds : {point.predicted_s, point.measured_s}) {
+    if (!(seconds > 0.0) || !std::isfinite(seconds)) return false;
+  }
+  return true;
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+/// The smallest value that at least a share q of them does not exceed.
+double nearest_rank(std::vector<double> values, double q) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const auto rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size()) - 1e-9));
+  return values[std::max<std::size_t>(rank, 1) - 1];
+}
+
+std::vector<double> relative_errors(const std::vector<const ValidationPoint*>& points, TimeOf time) {
+  std::vector<double> errors;
+  for (const ValidationPoint* point : points) errors.push_back(std::abs(point->*time - point->measured_s) / point->measured_s);
+  return errors;
+}
+
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0.0 : sum / static_cast<double>(values.size());
+}
+
+void summarise_points(ValidationSummary& summary, const std::vector<const ValidationPoint*>& points) {
+  const std::vector<double> errors = relative_errors(points, &ValidationPoint::predicted_s);
+  int inside = 0;
+  for (const ValidationPoint* point : points) inside += point->low_s <= point->measured_s && point->measured_s <= point->high_s;
+  summary.points = static_cast<int>(points.size());
+  summary.mape = mean(errors);
+  summary.p95_ape = nearest_rank(errors, 0.95);
+  summary.coverage_90 = points.empty() ? 0.0 : static_cast<double>(inside) / static_cast<double>(points.size());
+  summary.naive.roofline_mape = mean(relative_errors(points, &ValidationPoint::roofline_s));
+  summary.naive.roofline_launch_mape = mean(relative_errors(points, &ValidationPoint::roofline_launch_s));
+}
+
+void summarise_groups(ValidationSummary& summary, const std::map<std::string, Group>& groups, const Machine& machine) {
+  Tally ours, roofline, roofline_launch, always, never;
+  std::vector<double> gap_errors;
+  for (const auto& [name, group] : groups) {
+    const Pair measured = best_of(group, &ValidationPoint::measured_s);
+    if (measured.fused == nullptr || measured.unfused == nullptr) continue;
+    const Pair predicted = best_of(group, &ValidationPoint::predicted_s);
+    const Choice truth = measured_choice(measured);
+    ours.add(simulators_choice(predicted, machine), truth);
+    for (const auto& [tally, time] : {std::pair<Tally*, TimeOf>{&roofline, &ValidationPoint::roofline_s},
+                                      std::pair<Tally*, TimeOf>{&roofline_launch, &ValidationPoint::roofline_launch_s}}) {
+      tally->add(by_sign(gap_of(best_of(group, time), time)), truth);
+    }
+    always.add(Choice::fuse, truth);
+    never.add(Choice::keep, truth);
+    gap_errors.push_back(std::abs(gap_of(predicted, &ValidationPoint::predicted_s) - gap_of(measured, &ValidationPoint::measured_s)));
+  }
+  summary.groups = ours.groups;
+  summary.decided = ours.decided;
+  summary.decision_accuracy = ours.score().decision_accuracy;
+  summary.abstain_rate = ours.score().abstain_rate;
+  summary.gap_median_abs_s = median(gap_errors);
+  summary.naive.roofline = roofline.score();
+  summary.naive.roofline_launch = roofline_launch.score();
+  summary.naive.always_fuse = always.score();
+  summary.naive.never_fuse = never.score();
+}
+
+}  // namespace
+
+ValidationSummary summarise(std::span<const ValidationPoint> points, const Machine& machine) {
+  ValidationSummary summary;
+  std::vector<const ValidationPoint*> kept;
+  std::map<std::string, Group> groups;
+  for (const ValidationPoint& point : points) {
+    if (!usable(point)) continue;
+    kept.push_back(&point);
+    groups[point.group].push_back(&point);
+  }
+  summarise_points(summary, kept);
+  summarise_groups(summary, groups, machine);
+  return summary;
+}
+
+Result<std::vector<ValidationCase>> validation_suite(std::string_view name) {
+  if (name != "quick") return not_found("unknown validation suite \"" + std::string(name) + "\" (only quick exists in this version)");
+  const Activation relu{}, relu2{ActivationKind::relu2, 0.0f};
+  const Residency cold = Residency::cold, warm = Residency::warm;
+  const DType f32 = DType::f32, bf16 = DType::bf16;
+  return std::vector<ValidationCase>{
+      {{512, 2048, 1, bf16, relu, false}, 0.1, warm},    {{768, 3072, 1, f32, relu, false}, 1.0, cold},
+      {{768, 3072, 1, bf16, relu, false}, 0.1, cold},    {{768, 3072, 1, bf16, relu, false}, 0.5, warm},
+      {{1024, 4096, 1, bf16, relu, false}, 0.1, warm},   {{1024, 4096, 4, f32, relu, false}, 0.5, cold},
+      {{2048, 8192, 1, bf16, relu, false}, 1.0, cold},   {{2048, 8192, 1, bf16, relu, false}, 0.1, cold},
+      {{2048, 8192, 1, f32, relu, false}, 0.5, cold},    {{2048, 8192, 4, bf16, relu, false}, 0.1, cold},
+      {{2560, 6912, 1, bf16, relu2, true}, 0.2, cold},   {{4096, 11008, 1, bf16, relu, true}, 0.1, cold},
+  };
+}
+
+}  // namespace signsplit::sim

@@ -1,0 +1,159 @@
+// The Gaussian activity model against drawn data, held to the exact binomial distribution of what is drawn.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "normal.hpp"
+#include "seed.hpp"
+#include "signsplit/sim/predict.hpp"
+#include "signsplit/synthetic.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+constexpr int kTrials = 20000;
+
+/// log of n choose k · p^k · (1 − p)^(n − k).
+double log_binomial(int n, int k, double p) {
+  if (p <= 0.0) return k == 0 ? 0.0 : -1e300;
+  if (p >= 1.0) return k == n ? 0.0 : -1e300;
+  return std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) + k * std::log(p) + (n - k) * std::log1p(-p);
+}
+
+/// The probability of a count at least as far out as `k`, on the side that k lies on.
+double tail(int n, int k, double p) {
+  double sum = 0;
+  if (k > n * p) {
+    for (int i = k; i <= n; ++i) sum += std::exp(log_binomial(n, i, p));
+  } else {
+    for (int i = 0; i <= k; ++i) sum += std::exp(log_binomial(n, i, p));
+  }
+  return sum;
+}
+
+/// Accepts when a count this far out has at least one chance in a hundred million: a dozen checks then fail by chance once
+/// in millions of runs. A wrong model of these counts is off by far more.
+bool plausible(int count, double p) { return tail(kTrials, count, p) >= 1e-8; }
+
+/// Counts over units drawn from the model: biased first tile, B tokens.
+struct Drawn {
+  int any_open = 0, wrong = 0, pushed_first = 0, pushed_last = 0, telescoped_last = 0;
+};
+
+Drawn draw(double active, int batch, const std::vector<double>& variances, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  const double bias = normal_quantile(active);
+  Drawn drawn;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    bool any_open = false, wrong = false, first = false, last = false, telescoped = false;
+    for (int b = 0; b < batch; ++b) {
+      double sum = bias, before = 0;
+      int positive = 0;
+      for (std::size_t t = 0; t < variances.size(); ++t) {
+        const double part = std::sqrt(variances[t]) * normal(random), z = part + (t == 0 ? bias : 0.0);
+        before = sum - (t == 0 ? bias : 0.0);
+        sum += part;
+        positive += z > 0;
+        if (t == 0) first = first || z > 0;
+        if (t + 1 == variances.size()) {
+          last = last || z > 0;
+          telescoped = telescoped || sum > 0 || before > 0;
+        }
+      }
+      any_open = any_open || sum > 0;
+      wrong = wrong || (positive > 0 && positive < static_cast<int>(variances.size()));
+    }
+    drawn.any_open += any_open;
+    drawn.wrong += wrong;
+    drawn.pushed_first += first;
+    drawn.pushed_last += last;
+    drawn.telescoped_last += telescoped;
+  }
+  return drawn;
+}
+
+}  // namespace
+
+TEST_CASE("the checker refuses a slightly wrong probability") {
+  CHECK(plausible(2000, 0.1));
+  CHECK_FALSE(plausible(2000, 0.12));
+  CHECK_FALSE(plausible(2000, 0.085));
+  CHECK_FALSE(plausible(kTrials, 0.999));
+}
+
+TEST_CASE("interim pushes: expected against drawn") {
+  for (const double active : {0.1, 0.5}) {
+    for (const index_t batch : {1, 3}) {
+      for (const index_t tiles : {2, 4}) {
+        const Problem problem{64 * 4, 64, batch, DType::f32, {}, false};
+        const Plan plan = default_sign_split_plan(problem, Variant::interim, Repair::selective, true, tiles);
+        REQUIRE(validate(plan, problem).ok());
+        const std::vector<double> variances(static_cast<std::size_t>(tiles), 1.0 / static_cast<double>(tiles));
+        const Drawn drawn = draw(active, static_cast<int>(batch), variances, test::seed());
+        const Activity expected = expected_activity(active, plan, problem);
+        CAPTURE(active);
+        CAPTURE(batch);
+        CAPTURE(tiles);
+        CHECK(plausible(drawn.any_open, *expected.active_union));
+        CHECK(plausible(drawn.wrong, *expected.repaired));
+        if (tiles == 2) {
+          // `pushed` is the mean over the tiles: the second tile's share follows from the first's.
+          const double second = 1.0 - std::pow(0.5, static_cast<double>(batch));
+          CHECK(plausible(drawn.pushed_last, second));
+          CHECK(plausible(drawn.pushed_first, 2.0 * *expected.pushed - second));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("telescoping pushes: expected against drawn") {
+  const Problem problem{128, 64, 1, DType::f32, {}, true};
+  const Plan plan = default_sign_split_plan(problem, Variant::telescoping, Repair::none, true, 2);
+  REQUIRE(validate(plan, problem).ok());
+  for (const double active : {0.05, 0.3, 0.8}) {
+    const Drawn drawn = draw(active, 1, {0.5, 0.5}, test::seed() + 1);
+    const Activity expected = expected_activity(active, plan, problem);
+    CHECK(plausible(drawn.pushed_first + 0, normal_cdf(normal_quantile(active) * std::sqrt(2.0))));
+    CHECK(plausible(drawn.telescoped_last, 2.0 * *expected.pushed - normal_cdf(normal_quantile(active) * std::sqrt(2.0))));
+    CHECK(*expected.repaired == 0.0);
+  }
+}
+
+TEST_CASE("bivariate normal: values known in closed form") {
+  // P(X ≤ 0, Y ≤ 0) = 1/4 + asin(ρ) / 2π.
+  for (const double rho : {0.0, 0.1, 0.5, 0.7, 0.9}) {
+    CHECK(std::abs(bivariate_normal_cdf(0, 0, rho) - (0.25 + std::asin(rho) / (2 * 3.14159265358979323846))) < 1e-9);
+  }
+  CHECK(std::abs(bivariate_normal_cdf(1.0, -0.5, 0.0) - normal_cdf(1.0) * normal_cdf(-0.5)) < 1e-15);
+  CHECK(std::abs(bivariate_normal_cdf(8.0, 0.3, 0.8) - normal_cdf(0.3)) < 1e-6);
+}
+
+TEST_CASE("plans without anything to decide") {
+  const Problem problem{256, 100, 2, DType::f32, {}, false};
+  const Activity dense = expected_activity(0.25, default_plan(problem, Strategy::row_fused), problem);
+  CHECK(*dense.pushed == 1.0);
+  CHECK(*dense.repaired == 0.0);
+  CHECK(*dense.active_union == 1.0 - 0.75 * 0.75);
+  CHECK(*expected_activity(0.25, default_plan(problem, Strategy::unfused, true), problem).pushed == 1.0 - 0.75 * 0.75);
+  const Plan streams = default_sign_split_plan(problem, Variant::streams, Repair::selective, true);
+  CHECK(*expected_activity(0.25, streams, problem).pushed == 1.0);
+  CHECK(*expected_activity(0.25, streams, problem).repaired == 1.0);
+  const Plan full = default_sign_split_plan(problem, Variant::interim, Repair::full);
+  CHECK(*expected_activity(0.25, full, problem).repaired == 1.0);
+  CHECK(*expected_activity(0.25, full, problem).redone == 0.0);
+  const Plan redo = default_sign_split_plan(problem, Variant::interim, Repair::redo);
+  CHECK(*expected_activity(0.25, redo, problem).redone == *expected_activity(0.25, redo, problem).repaired);
+  for (const double end : {0.0, 1.0}) {
+    const Activity extreme = expected_activity(end, redo, problem);
+    for (const double share : {*extreme.pushed, *extreme.repaired, *extreme.redone, *extreme.rechecked, *extreme.active_union}) {
+      CHECK(share >= 0.0);
+      CHECK(share <= 1.0);
+    }
+  }
+}

@@ -1,0 +1,96 @@
+// Decisions, and the plan that is predicted to be the fastest.
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "sample_machine.hpp"
+#include "signsplit/sim/predict.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+LabelledPrediction labelled(const char* label, bool fused, double stream, double launch) {
+  Prediction prediction;
+  prediction.terms.stream = stream;
+  prediction.terms.launch = launch;
+  prediction.time_s = prediction.terms.total();
+  return {label, fused, prediction};
+}
+
+Machine with_gap_error(double share) {
+  Machine machine = test::sample_machine();
+  machine.model["gap_error"].value = share;
+  return machine;
+}
+
+}  // namespace
+
+TEST_CASE("the best of each kind are compared") {
+  const std::vector<LabelledPrediction> cases{labelled("slow fused", true, 3e-3, 0), labelled("unfused", false, 2e-3, 0),
+                                              labelled("fused", true, 1e-3, 0), labelled("slow unfused", false, 4e-3, 0)};
+  const auto decision = decide(cases, with_gap_error(0.01));
+  REQUIRE(decision.has_value());
+  CHECK(decision->winner == "fused");
+  CHECK(decision->loser == "unfused");
+  CHECK(decision->gap_s == 2e-3 - 1e-3);
+  CHECK(decision->verdict == Verdict::fuse);
+}
+
+TEST_CASE("keep unfused, and gaps inside the uncertainty") {
+  const std::vector<LabelledPrediction> cases{labelled("fused", true, 1.05e-3, 0), labelled("unfused", false, 1e-3, 0)};
+  CHECK(decide(cases, with_gap_error(0.01))->verdict == Verdict::keep_unfused);
+  const auto close = decide(cases, with_gap_error(0.10));
+  CHECK(close->verdict == Verdict::too_close);
+  CHECK(close->winner == "unfused");
+  CHECK(close->uncertainty_s >= 0.1 * 1.05e-3);
+  const std::vector<LabelledPrediction> equal{labelled("fused", true, 1e-3, 0), labelled("unfused", false, 1e-3, 0)};
+  CHECK(decide(equal, with_gap_error(0.0))->verdict == Verdict::too_close);
+}
+
+TEST_CASE("what both share does not blur the decision") {
+  // The stream is known to 5 % only, 50 µs of it; the launches differ by 10 µs, known to 5 %.
+  const std::vector<LabelledPrediction> cases{labelled("fused", true, 1e-3, 10e-6), labelled("unfused", false, 1e-3, 20e-6)};
+  const auto decision = decide(cases, with_gap_error(0.0));
+  CHECK(decision->verdict == Verdict::fuse);
+  CHECK(decision->uncertainty_s < 1e-6);
+  const std::vector<LabelledPrediction> streams{labelled("fused", true, 1e-3, 10e-6), labelled("unfused", false, 1.01e-3, 10e-6)};
+  CHECK(decide(streams, with_gap_error(0.0))->uncertainty_s > 0.0);
+}
+
+TEST_CASE("without an alternative there is nothing to decide") {
+  CHECK_FALSE(decide({}, test::sample_machine()).has_value());
+  const std::vector<LabelledPrediction> only_fused{labelled("a", true, 1, 0), labelled("b", true, 2, 0)};
+  CHECK_FALSE(decide(only_fused, test::sample_machine()).has_value());
+  const std::vector<LabelledPrediction> only_unfused{labelled("a", false, 1, 0)};
+  CHECK_FALSE(decide(only_unfused, test::sample_machine()).has_value());
+}
+
+TEST_CASE("verdicts have the names people read") {
+  CHECK(to_string(Verdict::fuse) == "fuse");
+  CHECK(to_string(Verdict::keep_unfused) == "keep unfused");
+  CHECK(to_string(Verdict::too_close) == "too close to call");
+}
+
+TEST_CASE("plan_for returns the least predicted time") {
+  const Machine machine = *find_machine("epyc-zen5-vm");
+  for (const bool gated : {false, true}) {
+    const Problem problem{2048, 8192, 1, DType::bf16, {}, gated};
+    Activity sparse;
+    sparse.active = 0.1;
+    const auto plan = plan_for(problem, machine, sparse);
+    REQUIRE_MESSAGE(plan.ok(), plan.message());
+    CHECK(plan->skip);
+    const double best = predict({problem, *plan, sparse, Residency::cold, 0, {}}, machine)->time_s;
+    for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::sign_split}) {
+      for (const bool skip : {false, true}) {
+        const auto other = predict({problem, default_plan(problem, strategy, skip), sparse, Residency::cold, 0, {}}, machine);
+        REQUIRE(other.ok());
+        CHECK(best <= other->time_s);
+      }
+    }
+  }
+  CHECK_FALSE(plan_for({0, 1, 1, DType::f32, {}, false}, machine, {}).ok());
+  CHECK_FALSE(plan_for({64, 64, 1, DType::f32, {}, false}, Machine{}, {}).ok());
+}

@@ -1,0 +1,38 @@
+// A machine with round numbers, so that predictions can be worked out by hand.
+#pragma once
+
+#include "signsplit/sim/machine.hpp"
+
+namespace signsplit::test {
+
+/// Two cores; 100 GB/s from caches up to 1 MB and 10 GB/s from main memory per thread; barrier 1 µs, fork-join 2 µs; kernels
+/// at 10 Gelem/s. No correction of the model but the barest: no overlap loss, no gaps, no imbalance.
+inline sim::Machine sample_machine() {
+  using namespace sim;
+  const auto assumed = [](double value, const char* unit) { return Quantity{value, unit, Kind::measured, "by hand", 0.0}; };
+  Machine m;
+  m.name = "sample";
+  m.title = "a machine with round numbers";
+  m.units = m.threads = 2;
+  m.isa = "avx2";
+  m.clock_hz = assumed(1e9, "Hz");
+  m.levels = {{"L1d", assumed(32768, "B"), 1, 64}, {"L2", assumed(1e6, "B"), 1, 64}};
+  m.read_bandwidth = {{1e4, 1, 100e9, 1e9}, {1e6, 1, 100e9, 0}, {1e8, 1, 10e9, 0}, {2e4, 2, 200e9, 0}, {2e6, 2, 200e9, 0}, {1e8, 2, 20e9, 0}};
+  m.read_bandwidth_kind = Kind::measured;
+  m.read_bandwidth_source = "by hand";
+  m.barrier_s = {{1, assumed(0.0, "s")}, {2, assumed(1e-6, "s")}};
+  m.fork_join_s = {{1, assumed(1e-6, "s")}, {2, assumed(2e-6, "s")}};
+  m.rates.push_back({"avx2", "fma_f32", assumed(32e9, "FLOP/s")});
+  for (const char* name : {"up_f32", "up_bf16", "down_f32", "down_bf16", "streams_f32", "streams_bf16", "token_f32", "token_bf16"}) {
+    m.rates.push_back({"avx2", name, assumed(10e9, "elem/s")});
+  }
+  m.rates.push_back({"avx2", "exact", assumed(1e8, "elem/s")});
+  for (const char* name : {"overlap_loss", "imbalance", "error", "gap_error"}) m.model[name] = assumed(0.0, "1");
+  m.model["gather_gap_bytes"] = assumed(0.0, "B");
+  m.model["first_byte_s"] = assumed(0.0, "s");
+  m.model["piece_overhead_s"] = assumed(0.0, "s");
+  m.noise_cv = 0.01;
+  return m;
+}
+
+}  // namespace signsplit::test

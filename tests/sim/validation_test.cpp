@@ -1,0 +1,154 @@
+// Validation statistics on points worked out by hand, each field shown to notice a change.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <vector>
+
+#include "sample_machine.hpp"
+#include "signsplit/models.hpp"
+#include "signsplit/sim/calibrate.hpp"
+#include "signsplit/sim/validation.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+ValidationPoint point(const char* group, bool fused, double predicted, double measured, double roofline) {
+  ValidationPoint p;
+  p.group = group;
+  p.label = fused ? "row_fused" : "unfused";
+  p.fused = fused;
+  p.predicted_s = predicted;
+  p.low_s = predicted * 0.9;
+  p.high_s = predicted * 1.1;
+  p.roofline_s = roofline;
+  p.roofline_launch_s = roofline + (fused ? 1.0 : 2.0);
+  p.measured_s = measured;
+  p.measured_p10_s = measured - 1.0;
+  p.measured_p90_s = measured + 1.0;
+  p.terms.stream = predicted;
+  return p;
+}
+
+/// Four groups, times in seconds for readable numbers:
+///   a  fused wins by 20, predicted to win by 20                          right
+///   b  unfused wins by 10, predicted: fused by 10                        wrong
+///   c  measured 0.5 apart, spread √2                                     not decidable; predicted to win
+///   d  fused wins by 20, predicted equal                                 abstained
+///   e  one kind only                                                     no group
+std::vector<ValidationPoint> points() {
+  return {point("a", true, 80, 80, 50),   point("a", false, 100, 100, 50),  point("b", true, 90, 100, 60),
+          point("b", false, 100, 90, 50), point("c", true, 90, 100, 50),    point("c", false, 100, 100.5, 50),
+          point("d", true, 100, 80, 50),  point("d", false, 100, 100, 50),  point("e", true, 50, 100, 50)};
+}
+
+/// Bandwidth known to 1 %, all else exactly.
+Machine machine() {
+  Machine m = test::sample_machine();
+  for (BandwidthPoint& p : m.read_bandwidth) p.ci90 = 0.01 * p.bytes_per_s;
+  return m;
+}
+
+void check_close(double value, double expected) { CHECK(std::abs(value - expected) <= 1e-13 * std::max(1.0, std::abs(expected))); }
+
+}  // namespace
+
+TEST_CASE("summary of hand-worked points") {
+  const ValidationSummary s = summarise(points(), machine());
+  CHECK(s.points == 9);
+  CHECK(s.groups == 4);
+  CHECK(s.decided == 2);
+  CHECK(s.decision_accuracy == 0.5);
+  CHECK(s.abstain_rate == 0.25);
+  check_close(s.mape, (0.1 + 10.0 / 90 + 0.1 + 0.5 / 100.5 + 0.25 + 0.5) / 9);
+  CHECK(s.p95_ape == 0.5);
+  check_close(s.gap_median_abs_s, (9.5 + 20.0) / 2);  // 0, 20, 9.5, 20
+  CHECK(s.coverage_90 == 5.0 / 9);  // a, a, b: 90..110 holds neither 100 of [81, 99] nor 90 of [90, 110] less rounding
+}
+
+TEST_CASE("naive predictors") {
+  const auto naive = summarise(points(), machine()).naive;
+  // Decidable: a (fuse), b (keep), d (fuse). roofline ties on a, c and d, and says keep on b.
+  CHECK(naive.roofline.decision_accuracy == 1.0);
+  CHECK(naive.roofline.abstain_rate == 0.75);
+  // With the launch it says fuse on a, c, d and keep on b.
+  CHECK(naive.roofline_launch.decision_accuracy == 1.0);
+  CHECK(naive.roofline_launch.abstain_rate == 0.0);
+  check_close(naive.always_fuse.decision_accuracy, 2.0 / 3);
+  check_close(naive.never_fuse.decision_accuracy, 1.0 / 3);
+  CHECK(naive.always_fuse.abstain_rate == 0.0);
+  CHECK(naive.never_fuse.abstain_rate == 0.0);
+  check_close(naive.roofline_mape, (30.0 / 80 + 0.5 + 0.4 + 40.0 / 90 + 0.5 + 50.5 / 100.5 + 30.0 / 80 + 0.5 + 0.5) / 9);
+}
+
+TEST_CASE("the summary notices every kind of change") {
+  const ValidationSummary before = summarise(points(), machine());
+  auto changed = points();
+  changed[2].predicted_s = changed[2].terms.stream = 120;  // b is now predicted as it was measured
+  ValidationSummary after = summarise(changed, machine());
+  CHECK(after.decision_accuracy == 1.0);
+  CHECK(after.mape != before.mape);
+  changed = points();
+  changed[0].low_s = 81;
+  CHECK(summarise(changed, machine()).coverage_90 == 4.0 / 9);
+  changed = points();
+  changed[4].measured_s = 50;  // c becomes decidable
+  CHECK(summarise(changed, machine()).decided == 3);
+  changed = points();
+  changed[0].measured_p90_s = 1000;  // a drowns in noise
+  CHECK(summarise(changed, machine()).decided == 1);
+  changed = points();
+  changed[8].group = changed[4].group;
+  CHECK(summarise(changed, machine()).gap_median_abs_s != before.gap_median_abs_s);
+}
+
+TEST_CASE("points without a prediction or a measurement are left out") {
+  auto some = points();
+  some[1].measured_s = 0;
+  some[3].predicted_s = std::nan("");
+  const ValidationSummary s = summarise(some, machine());
+  CHECK(s.points == 7);
+  CHECK(s.groups == 2);
+  const ValidationSummary none = summarise({}, machine());
+  CHECK(none.points == 0);
+  CHECK(none.mape == 0.0);
+  CHECK(none.decision_accuracy == 0.0);
+}
+
+TEST_CASE("without terms the two intervals are taken as independent") {
+  auto two = std::vector<ValidationPoint>{point("a", true, 80, 80, 50), point("a", false, 100, 100, 50)};
+  CHECK(summarise(two, machine()).abstain_rate == 0.0);
+  for (ValidationPoint& p : two) {
+    p.terms = {};
+    p.low_s = p.predicted_s - 15;
+    p.high_s = p.predicted_s + 15;
+  }
+  CHECK(summarise(two, machine()).abstain_rate == 1.0);  // 20 apart, uncertain by 15·√2
+}
+
+TEST_CASE("the quick suite: valid, distinct, within memory, never a calibration shape") {
+  const auto suite = validation_suite("quick");
+  REQUIRE(suite.ok());
+  CHECK(suite->size() >= 10);
+  CHECK(suite->size() <= 12);
+  std::set<std::string> seen;
+  for (const ValidationCase& entry : *suite) {
+    const Problem& problem = entry.problem;
+    CAPTURE(describe(problem));
+    CHECK(validate(problem).ok());
+    CHECK(weight_bytes(problem) < index_t{300} << 20);
+    CHECK(seen.insert(describe(problem) + std::to_string(entry.active) + (entry.residency == Residency::cold ? "c" : "w")).second);
+    for (const auto& [d, f] : calibration_shapes()) CHECK_FALSE((problem.d_model == d && problem.d_ff == f));
+  }
+  CHECK(validation_suite("full").status().code() == StatusCode::not_found);
+  CHECK(validation_suite("full").message().find("quick") != std::string::npos);
+}
+
+TEST_CASE("calibration runs no published shape") {
+  for (const auto& [d, f] : calibration_shapes()) {
+    for (const Model& model : models()) CHECK_FALSE((model.d_model == d && model.d_ff == f));
+  }
+}
