@@ -1,0 +1,152 @@
+// Same plan, same bits: across instruction sets, threads, K tiles, hidden tiles, launch modes; skip equals no skip.
+#include <doctest/doctest.h>
+
+#include "canonical_ffn.hpp"
+#include "seed.hpp"
+#include "signsplit/cpu.hpp"
+
+namespace {
+
+using namespace signsplit;
+using namespace signsplit::test;
+
+struct Outcome {
+  std::vector<float> y;
+  std::vector<std::uint8_t> mask;
+  Statistics statistics;
+};
+
+Outcome run(const Weights& w, const Plan& plan, const std::vector<float>& x, index_t batch, cpu::Isa isa, int threads) {
+  auto ffn = cpu::Ffn::create(w, plan, batch, {threads, isa});
+  REQUIRE_MESSAGE(ffn, ffn.message());
+  Outcome o{std::vector<float>(x.size(), std::nanf("")), std::vector<std::uint8_t>(static_cast<std::size_t>(batch * w.d_ff()), 7), {}};
+  REQUIRE(ffn->run(x, o.y, o.mask));
+  CHECK(ffn->report().isa == isa);
+  o.statistics = ffn->report().statistics;
+  return o;
+}
+
+const std::vector<std::pair<index_t, index_t>> kShapes = {{1, 1},  {1, 70},   {64, 1},  {63, 31},  {65, 37},   {127, 129},
+                                                          {128, 64}, {200, 100}, {257, 600}, {320, 1031}};
+
+TEST_CASE("unfused and row_fused give the canonical bits on every instruction set") {
+  std::mt19937_64 rng(seed());
+  for (const auto& [d, f] : kShapes) {
+    for (const ActivationCase& a : all_activations()) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        const index_t batch = 1 + static_cast<index_t>(rng() % 5);
+        const Problem problem{d, f, batch, dtype, a.activation, a.gated};
+        const Layer layer = gaussian_layer(problem, rng() % 2 == 0, rng);
+        const Weights w = layer.pack();
+        const std::vector<float> x = gaussian_input(problem, rng);
+        for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused}) {
+          for (const bool skip : {false, true}) {
+            Plan plan = default_plan(problem, strategy, skip);
+            plan.parts = std::min<index_t>(f, 1 + static_cast<index_t>(rng() % 9));
+            const std::vector<float> expected = canonical_ffn(layer, plan, x);
+            for (const cpu::Isa isa : cpu::supported_isas()) {
+              INFO(describe(problem), " ", label(plan), " ", cpu::to_string(isa));
+              CHECK(same_bits(run(w, plan, x, batch, isa, 1).y, expected));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("threads, K tiles, hidden tiles and launch modes do not change a bit") {
+  std::mt19937_64 rng(seed() + 1);
+  for (const ActivationCase& a : all_activations()) {
+    const Problem problem{449, 523, 3, rng() % 2 == 0 ? DType::f32 : DType::bf16, a.activation, a.gated};
+    const Weights w = gaussian_layer(problem, true, rng).pack();
+    const std::vector<float> x = gaussian_input(problem, rng);
+    for (Plan plan : all_plans(problem, 128)) {
+      plan.parts = 5;
+      const Outcome expected = run(w, plan, x, problem.batch, cpu::Isa::scalar, 1);
+      INFO(describe(problem), " ", label(plan));
+      for (const cpu::Isa isa : cpu::supported_isas()) {
+        for (const int threads : {1, 2, 3, 7}) {
+          const Outcome got = run(w, plan, x, problem.batch, isa, threads);
+          CHECK(same_bits(got.y, expected.y));
+          CHECK(got.mask == expected.mask);
+          CHECK(got.statistics == expected.statistics);
+        }
+      }
+      Plan other = plan;
+      other.launch = Launch::region_per_phase;
+      other.reduce_tile = 64;
+      CHECK(same_bits(run(w, other, x, problem.batch, cpu::supported_isas().back(), 2).y, expected.y));
+      if (plan.strategy == Strategy::sign_split) continue;  // there tiles decide what is added when
+      for (const index_t hidden_tile : {1, 7, 64, 1024}) {
+        other = plan;
+        other.hidden_tile = hidden_tile;
+        CHECK(same_bits(run(w, other, x, problem.batch, cpu::supported_isas().back(), 2).y, expected.y));
+      }
+      for (const index_t k_tile : {64, 192, 448, 512, 4096}) {
+        other = plan;
+        other.k_tile = k_tile;
+        CHECK(same_bits(run(w, other, x, problem.batch, cpu::supported_isas().back(), 2).y, expected.y));
+      }
+    }
+  }
+}
+
+TEST_CASE("skip gives the same bits as no skip, and reads less") {
+  std::mt19937_64 rng(seed() + 2);
+  for (const ActivationCase& a : all_activations()) {
+    const Problem problem{192, 300, 2, DType::bf16, a.activation, a.gated};
+    const Weights w = gaussian_layer(problem, true, rng).pack();
+    const std::vector<float> x = gaussian_input(problem, rng);
+    for (const Plan& plan : all_plans(problem, 64)) {
+      if (plan.skip) continue;
+      Plan skip = plan;
+      skip.skip = true;
+      const Outcome dense = run(w, plan, x, 2, cpu::supported_isas().back(), 2);
+      const Outcome sparse = run(w, skip, x, 2, cpu::supported_isas().back(), 2);
+      INFO(describe(problem), " ", label(plan));
+      CHECK(same_bits(dense.y, sparse.y));
+      CHECK(dense.mask == sparse.mask);
+      CHECK(dense.statistics.active == sparse.statistics.active);
+      CHECK(sparse.statistics.bytes_down <= dense.statistics.bytes_down);
+      if (a.activation.kind == ActivationKind::relu && plan.strategy != Strategy::sign_split) {
+        CHECK(sparse.statistics.bytes_down < dense.statistics.bytes_down);
+        CHECK(sparse.statistics.bytes_down == sparse.statistics.active_union * static_cast<std::uint64_t>(w.row_bytes()));
+      }
+    }
+  }
+}
+
+TEST_CASE("two runs of one Ffn, and runs of batches against single tokens, agree") {
+  std::mt19937_64 rng(seed() + 3);
+  const Problem problem{130, 260, 6, DType::bf16, {ActivationKind::relu}, false};
+  const Weights w = gaussian_layer(problem, true, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  const Plan plan = default_plan(problem, Strategy::row_fused, true);
+  auto batched = cpu::Ffn::create(w, plan, 6, {2, {}});
+  auto single = cpu::Ffn::create(w, plan, 1, {2, {}});
+  std::vector<float> first(x.size()), second(x.size(), 3.0f), tokens(x.size());
+  REQUIRE(batched->run(x, first));
+  REQUIRE(batched->run(x, second));
+  for (std::size_t b = 0; b < 6; ++b) {
+    REQUIRE(single->run(std::span(x).subspan(b * 130, 130), std::span(tokens).subspan(b * 130, 130)));
+  }
+  CHECK(same_bits(first, second));
+  CHECK(same_bits(first, tokens));
+}
+
+TEST_CASE("the bit comparison itself notices one wrong bit, a NaN, a sign and a dropped tail") {
+  std::vector<float> a = {1.0f, 0.0f, 3.0f}, b = a;
+  CHECK(same_bits(a, b));
+  b[2] = std::nextafter(3.0f, 4.0f);
+  CHECK_FALSE(same_bits(a, b));
+  b = a;
+  b[1] = -0.0f;
+  CHECK_FALSE(same_bits(a, b));
+  b[1] = std::nanf("");
+  CHECK_FALSE(same_bits(a, b));
+  b = {1.0f, 0.0f};
+  CHECK_FALSE(same_bits(a, b));
+}
+
+}  // namespace

@@ -1,0 +1,105 @@
+// The executor's interface: instruction-set choice, refusals, statistics.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "random_layer.hpp"
+#include "seed.hpp"
+#include "signsplit/cpu.hpp"
+
+namespace {
+
+using namespace signsplit;
+using namespace signsplit::test;
+
+struct IsaVariable {
+  explicit IsaVariable(const char* value) { setenv("SIGNSPLIT_ISA", value, 1); }
+  ~IsaVariable() { unsetenv("SIGNSPLIT_ISA"); }
+};
+
+TEST_CASE("scalar is always there, and the best instruction set is the default") {
+  const auto supported = cpu::supported_isas();
+  REQUIRE_FALSE(supported.empty());
+  CHECK(supported.front() == cpu::Isa::scalar);
+  CHECK(*cpu::select_isa() == supported.back());
+}
+
+TEST_CASE("SIGNSPLIT_ISA forces the kernels that run, and never falls back") {
+  std::mt19937_64 rng(seed());
+  const Problem problem{64, 64, 1, DType::f32, {}, false};
+  const Weights w = gaussian_layer(problem, false, rng).pack();
+  const auto supported = cpu::supported_isas();
+  for (const cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx512}) {
+    const IsaVariable variable(std::string(cpu::to_string(isa)).c_str());
+    auto ffn = cpu::Ffn::create(w, default_plan(problem, Strategy::row_fused));
+    if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
+      REQUIRE_FALSE(ffn);
+      CHECK(ffn.status().code() == StatusCode::unsupported);
+      continue;
+    }
+    REQUIRE(ffn);
+    CHECK(ffn->report().isa == isa);  // compiled into the kernel file itself
+  }
+  const IsaVariable variable("sse9");
+  auto ffn = cpu::Ffn::create(w, default_plan(problem, Strategy::row_fused));
+  REQUIRE_FALSE(ffn);
+  CHECK(ffn.message().find("sse9") != std::string::npos);
+}
+
+TEST_CASE("wrong sizes and invalid plans are refused in words") {
+  std::mt19937_64 rng(seed());
+  const Problem problem{64, 32, 2, DType::f32, {}, false};
+  const Weights w = gaussian_layer(problem, false, rng).pack();
+  Plan plan = default_plan(problem, Strategy::row_fused);
+  auto ffn = cpu::Ffn::create(w, plan, 2);
+  REQUIRE(ffn);
+  std::vector<float> x(128), y(128), small(127);
+  CHECK(ffn->run(small, y).message().find("x has 127") != std::string::npos);
+  CHECK(ffn->run(x, small).message().find("y has 127") != std::string::npos);
+  std::vector<std::uint8_t> mask(3);
+  CHECK(ffn->run(x, y, mask).message().find("active_mask") != std::string::npos);
+  plan.k_tile = 100;
+  CHECK_FALSE(cpu::Ffn::create(w, plan, 2));
+  CHECK_FALSE(cpu::Ffn::create(w, default_plan(problem, Strategy::row_fused), 0));
+  CHECK_FALSE(cpu::can_run(default_plan(problem, Strategy::row_fused), problem, {-1, {}}));
+}
+
+TEST_CASE("statistics of dense plans are what the shapes say") {
+  std::mt19937_64 rng(seed());
+  const Problem problem{100, 96, 2, DType::bf16, {}, false};
+  const Weights w = gaussian_layer(problem, false, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  std::vector<float> y(x.size());
+  const std::uint64_t matrix = 96 * 128 * 2;
+  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused}) {
+    Plan plan = default_plan(problem, strategy);
+    plan.parts = 3;
+    auto ffn = cpu::Ffn::create(w, plan, 2, {2, {}});
+    REQUIRE(ffn->run(x, y));
+    const Statistics s = ffn->report().statistics;
+    CHECK(s.bytes_up == matrix);
+    CHECK(s.bytes_down == matrix);
+    CHECK(s.pushed_rows == 96);
+    CHECK(s.bytes_h == (strategy == Strategy::unfused ? 2u * 96 * 2 * 4 : 0u));
+    CHECK(s.bytes_y == 2u * 3 * 2 * 128 * 4);
+    CHECK(s.tiles == 6);
+  }
+  Plan plan = default_sign_split_plan(problem, Variant::interim, Repair::full);
+  auto ffn = cpu::Ffn::create(w, plan, 2, {2, {}});
+  REQUIRE(ffn->run(x, y));
+  const Statistics s = ffn->report().statistics;
+  CHECK(s.bytes_up == matrix);
+  CHECK(s.bytes_down == 3 * matrix);  // two pushes and the full repair
+  CHECK(s.bytes_down_again == 2 * matrix);
+  CHECK(s.repaired == 96);
+}
+
+TEST_CASE("the workspace that is announced is the workspace that a plan needs") {
+  const Problem problem{4096, 16384, 4, DType::bf16, {}, false};
+  const Plan plan = default_plan(problem, Strategy::row_fused);
+  CHECK(cpu::workspace_bytes(plan, problem, {2, {}}) >= static_cast<std::size_t>(plan.parts * 4 * 4096 * 4));
+  CHECK(cpu::workspace_bytes(plan, problem, {2, {}}) < (std::size_t{1} << 24));
+}
+
+}  // namespace

@@ -1,0 +1,192 @@
+// NaN, infinities, −0, subnormals and overflow: what docs/exactness.md promises.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <limits>
+
+#include "canonical_ffn.hpp"
+#include "seed.hpp"
+#include "signsplit/cpu.hpp"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+using namespace signsplit;
+using namespace signsplit::test;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+const float kNaN = std::nanf("");
+
+std::vector<float> run(const Weights& w, const Plan& plan, const std::vector<float>& x, cpu::Isa isa) {
+  auto ffn = cpu::Ffn::create(w, plan, 1, {2, isa});
+  REQUIRE_MESSAGE(ffn, ffn.message());
+  std::vector<float> y(x.size(), 7.0f);
+  REQUIRE(ffn->run(x, y));
+  return y;
+}
+
+/// Runs all unfused and row_fused plans and compares bits with the canonical evaluation.
+void check_canonical(const Layer& layer, const std::vector<float>& x) {
+  const Weights w = layer.pack();
+  for (const Plan& plan : all_plans(layer.problem, 64)) {
+    if (plan.strategy == Strategy::sign_split) continue;
+    const std::vector<float> expected = canonical_ffn(layer, plan, x);
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      INFO(label(plan), " ", cpu::to_string(isa));
+      CHECK(same_bits(run(w, plan, x, isa), expected));
+    }
+  }
+}
+
+TEST_CASE("non-finite inputs and weights: the same bits with and without skip, and nothing hidden") {
+  std::mt19937_64 rng(seed());
+  for (const ActivationCase& a : all_activations()) {
+    const Problem problem{100, 80, 1, DType::f32, a.activation, a.gated};
+    for (const float bad : {kNaN, kInf, -kInf}) {
+      Layer layer = gaussian_layer(problem, true, rng);
+      std::vector<float> x = gaussian_input(problem, rng);
+      SUBCASE("x") { x[37] = bad; }
+      SUBCASE("up") { layer.up[static_cast<std::size_t>(5 * 100 + 3)] = bad; }
+      SUBCASE("up bias") { layer.up_bias[9] = bad; }
+      SUBCASE("down") { layer.down[static_cast<std::size_t>(12 * 80 + 33)] = bad; }
+      SUBCASE("down bias") { layer.down_bias[64] = bad; }
+      if (a.gated) {
+        SUBCASE("gate") { layer.gate[static_cast<std::size_t>(7 * 100 + 99)] = bad; }
+      }
+      check_canonical(layer, x);
+    }
+  }
+}
+
+TEST_CASE("NaN in x reaches every output of every plan; a NaN weight of W2 reaches its output") {
+  std::mt19937_64 rng(seed() + 1);
+  for (const ActivationCase& a : all_activations()) {
+    const Problem problem{100, 80, 1, DType::bf16, a.activation, a.gated};
+    Layer layer = gaussian_layer(problem, false, rng);
+    std::vector<float> x = gaussian_input(problem, rng);
+    const Weights clean = layer.pack();
+    layer.down[static_cast<std::size_t>(12 * 80 + 33)] = kNaN;
+    const Weights poisoned = layer.pack();
+    for (const Plan& plan : all_plans(problem, 64)) {
+      INFO(describe(problem), " ", label(plan));
+      CHECK(std::bit_cast<std::uint32_t>(run(poisoned, plan, x, cpu::supported_isas().back())[12]) == 0x7fc00000u);
+      std::vector<float> bad = x;
+      bad[50] = kNaN;
+      for (const float v : run(clean, plan, bad, cpu::supported_isas().back())) {
+        CHECK(std::bit_cast<std::uint32_t>(v) == 0x7fc00000u);
+      }
+    }
+  }
+}
+
+TEST_CASE("a dead unit with an infinite row of W2 is not skipped: 0 times infinity shows") {
+  Layer layer;
+  layer.problem = {1, 2, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.up = {1.0f, -1.0f};    // unit 1 is dead for x = 1
+  layer.down = {2.0f, kInf};
+  const Weights w = layer.pack();
+  for (const Plan& plan : all_plans(layer.problem, 0)) {
+    INFO(label(plan));
+    CHECK(std::isnan(run(w, plan, {1.0f}, cpu::Isa::scalar)[0]));
+  }
+}
+
+TEST_CASE("a closed gate hides a finite overflow of the up value, in every schedule") {
+  Layer layer;
+  layer.problem = {2, 2, 1, DType::f32, {ActivationKind::relu}, true};
+  layer.gate = {-1.0f, 0.0f, 1.0f, 0.0f};
+  layer.up = {3e38f, 3e38f, 1.0f, 1.0f};  // unit 0 overflows to infinity, behind a closed gate
+  layer.down = {1.0f, 1.0f, 1.0f, 2.0f};
+  check_canonical(layer, {2.0f, 2.0f});
+  const Weights w = layer.pack();
+  for (const Plan& plan : all_plans(layer.problem, 64)) {
+    INFO(label(plan));
+    CHECK(run(w, plan, {2.0f, 2.0f}, cpu::Isa::scalar) == std::vector<float>{8.0f, 16.0f});
+  }
+}
+
+TEST_CASE("streams that overflow where z does not are redone") {
+  Layer layer;
+  layer.problem = {256, 1, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.up.assign(256, 0.0f);
+  layer.up[0] = 3e38f;      // four K tiles of 64; in canonical order the terms of a partial sum cancel, but the
+  layer.up[64] = -3e38f;    // positive tiles add up to infinity
+  layer.up[129] = 3e38f;
+  layer.up[193] = -2.9e38f;
+  layer.down.assign(256, 0.0f);
+  layer.down[0] = 1e-30f;
+  const std::vector<float> x(256, 1.0f);
+  const Weights w = layer.pack();
+  const float expected = run(w, default_plan(layer.problem, Strategy::row_fused), x, cpu::Isa::scalar)[0];
+  CHECK(expected > 9e6f);
+  CHECK(expected < 1.1e7f);
+  const float rounding = 8.0f * 0x1p-24f * 3e8f;  // at most 8 additions to sums of at most 3e38·1e-30
+  for (const Plan& plan : all_plans(layer.problem, 64)) {
+    if (plan.variant == Variant::ignore) continue;
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      const float got = run(w, plan, x, isa)[0];
+      INFO(label(plan), " ", cpu::to_string(isa), " got ", got);
+      CHECK(std::fabs(got - expected) <= rounding);
+    }
+  }
+}
+
+TEST_CASE("zeros: −0 never comes out of a sum, dead layers give +0, −0 biases are kept as IEEE 754 adds them") {
+  Layer layer;
+  layer.problem = {3, 5, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.up.assign(15, -1.0f);
+  layer.down.assign(15, -1.0f);
+  check_canonical(layer, {1.0f, 1.0f, 1.0f});
+  const Weights w = layer.pack();
+  for (const Plan& plan : all_plans(layer.problem, 64)) {
+    for (const float v : run(w, plan, {1.0f, 1.0f, 1.0f}, cpu::Isa::scalar)) CHECK(std::bit_cast<std::uint32_t>(v) == 0u);
+  }
+  layer.down_bias = {-0.0f, 0.0f, 1.0f};
+  check_canonical(layer, {1.0f, 1.0f, 1.0f});
+  check_canonical(layer, {-0.0f, 0.0f, -0.0f});
+}
+
+TEST_CASE("subnormal weights, inputs and results keep their bits, also when products underflow to −0") {
+  std::mt19937_64 rng(seed() + 2);
+  std::uniform_int_distribution<std::uint32_t> tiny(0, 0x00ffffffu);
+  for (const ActivationCase& a : all_activations()) {
+    const Problem problem{130, 70, 1, DType::f32, a.activation, a.gated};
+    const auto draw = [&] { return static_cast<double>(std::bit_cast<float>(tiny(rng) | (rng() % 2 == 0 ? 0x80000000u : 0u))); };
+    Layer layer = make_layer(problem, true, draw);
+    std::vector<float> x(130);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = i % 3 == 0 ? static_cast<float>(draw()) : 1.5f;
+    check_canonical(layer, x);
+    for (float& v : layer.up) v *= 1e30f;
+    check_canonical(layer, x);
+  }
+}
+
+#if defined(__SSE2__)
+TEST_CASE("the caller's flush-to-zero and rounding modes are not used, and are put back") {
+  std::mt19937_64 rng(seed() + 3);
+  const Problem problem{130, 70, 1, DType::f32, {ActivationKind::relu}, false};
+  Layer layer = gaussian_layer(problem, true, rng);
+  for (float& v : layer.up) v *= 1e-38f;
+  for (float& v : layer.up_bias) v *= 1e-38f;
+  const std::vector<float> x = gaussian_input(problem, rng);
+  const Weights w = layer.pack();
+  const Plan plan = default_plan(problem, Strategy::row_fused);
+  const std::vector<float> expected = canonical_ffn(layer, plan, x);
+  const unsigned saved = _mm_getcsr();
+  _mm_setcsr(saved | 0x8040u | 0x6000u);  // flush to zero, subnormals are zero, round toward zero
+  const unsigned changed = _mm_getcsr();
+  auto ffn = cpu::Ffn::create(w, plan, 1, {2, {}});
+  std::vector<float> y(130);
+  const Status status = ffn->run(x, y);
+  const unsigned after = _mm_getcsr();
+  _mm_setcsr(saved);
+  REQUIRE(status);
+  CHECK(same_bits(y, expected));
+  CHECK((after & 0xe040u) == (changed & 0xe040u));
+}
+#endif
+
+}  // namespace

@@ -1,0 +1,218 @@
+// The built command from end to end: what it writes, and that what it writes is right.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "command_runner.hpp"
+#include "layer_files.hpp"
+#include "signsplit/npy.hpp"
+#include "signsplit/reference.hpp"
+#include "tools/plan_list.hpp"
+
+using namespace signsplit;
+using namespace signsplit::test;
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+Words keys(const Json& object) {
+  Words names;
+  for (const auto& item : object.items()) names.push_back(item.key());
+  return names;
+}
+
+struct LayerFiles : ScratchDirectory {
+  explicit LayerFiles(bool gated = false) {
+    write_layer(*this, "layer.safetensors", gated);
+    write_input(*this);
+  }
+};
+
+/// Runs and returns the JSON that stdout holds, and nothing else.
+Json run_json(const LayerFiles& scratch, const Words& more) {
+  Words words{"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output", "y.npy", "--json", "-"};
+  words.insert(words.end(), more.begin(), more.end());
+  const CommandResult result = run_signsplit(scratch.path(), words);
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  return Json::parse(result.out);
+}
+
+FloatMatrix matrix(const std::string& file) {
+  auto read = read_matrix(file);
+  REQUIRE_MESSAGE(read.ok(), read.message());
+  return *read;
+}
+
+Json json_of(const ScratchDirectory& scratch, const Words& words) {
+  const CommandResult result = run_signsplit(scratch.path(), words);
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  return Json::parse(result.out);
+}
+
+}  // namespace
+
+TEST_CASE("run prints exactly the promised keys, and writes [N, D]") {
+  const LayerFiles scratch;
+  const Json json = run_json(scratch, {"--strategy", "row_fused"});
+  CHECK(keys(json) == Words{"strategy", "plan", "time_s", "stats"});
+  CHECK(keys(json["stats"]) == Words{"bytes_up", "bytes_gate", "bytes_down", "bytes_up_again", "bytes_down_again", "bytes_x",
+                                     "bytes_h", "bytes_y", "tiles", "active", "active_union", "pushed_rows", "repaired",
+                                     "redone", "rechecked", "certified", "refined"});
+  CHECK(json["strategy"] == "row_fused");
+  CHECK(plan_from_json(json["plan"].dump()).ok());
+  CHECK(json["time_s"].get<double>() > 0);
+  CHECK(json["stats"]["bytes_up"] == kTokens * kF * 128 * 2);  // rows padded to 128 elements of bf16, once per call
+  const FloatMatrix y = matrix(scratch / "y.npy");
+  CHECK(y.rows == kTokens);
+  CHECK(y.columns == kD);
+}
+
+TEST_CASE("unfused, row_fused and skip give the same file, whatever the threads, the tokens per call and the ISA") {
+  for (const bool gated : {false, true}) {
+    const LayerFiles scratch(gated);
+    run_json(scratch, {"--strategy", "row_fused"});
+    const std::string expected = read_text(scratch / "y.npy");
+    for (const Words& words : std::vector<Words>{{"--strategy", "row_fused", "--skip"},
+                                                 {"--strategy", "unfused"},
+                                                 {"--strategy", "unfused", "--skip"},
+                                                 {"--strategy", "row_fused", "--threads", "3"},
+                                                 {"--strategy", "row_fused", "--batch", "2"},
+                                                 {"--strategy", "row_fused", "--batch", "1000"},
+                                                 {"--strategy", "row_fused", "--isa", "scalar"}}) {
+      CAPTURE(words.back());
+      run_json(scratch, words);
+      CHECK(read_text(scratch / "y.npy") == expected);
+    }
+  }
+}
+
+TEST_CASE("every schedule is inside its bound, and its active units are the exact ones") {
+  for (const bool gated : {false, true}) {
+    const LayerFiles scratch(gated);
+    const auto weights = load_weights(scratch / "layer.safetensors");
+    REQUIRE(weights.ok());
+    const FloatMatrix x = matrix(scratch / "x.npy");
+    const Json exact_json = run_json(scratch, {"--strategy", "reference_composite", "--mask", "mask.npy"});
+    CHECK(exact_json["strategy"] == "reference_composite");
+    CHECK(exact_json["plan"].is_null());
+    const FloatMatrix exact = matrix(scratch / "y.npy"), exact_mask = matrix(scratch / "mask.npy");
+    CHECK(exact_mask.columns == kF);
+    for (const Plan& plan : tools::default_plans(weights->problem())) {
+      CAPTURE(label(plan));
+      const Json json = run_json(scratch, {"--plan", to_json(plan), "--mask", "mask.npy"});
+      CHECK(json["strategy"] == to_string(plan.strategy));
+      CHECK(*plan_from_json(json["plan"].dump()) == plan);
+      CHECK(json["stats"]["active"] == exact_json["stats"]["active"]);
+      CHECK(matrix(scratch / "mask.npy").values == exact_mask.values);
+      const auto bound = error_bound(plan, *weights, x.values, kTokens);
+      REQUIRE_MESSAGE(bound.ok(), bound.message());
+      const FloatMatrix y = matrix(scratch / "y.npy");
+      REQUIRE(y.values.size() == exact.values.size());
+      for (std::size_t i = 0; i < y.values.size(); ++i) {
+        const double slack = std::ldexp(std::fabs(exact.values[i]), -24) + 0x1p-150;  // the reference's own rounding
+        CHECK(std::fabs(double{y.values[i]} - exact.values[i]) <= (*bound)[i] + slack);
+      }
+    }
+  }
+}
+
+TEST_CASE("auto chooses a plan, and does what it promises") {
+  const LayerFiles scratch;
+  const Json json = run_json(scratch, {});
+  const std::string chosen = read_text(scratch / "y.npy");
+  run_json(scratch, {"--plan", json["plan"].dump()});
+  CHECK(read_text(scratch / "y.npy") == chosen);
+}
+
+TEST_CASE("--activation replaces the file's") {
+  const LayerFiles scratch;
+  run_json(scratch, {"--strategy", "reference_composite"});
+  const auto relu = matrix(scratch / "y.npy").values;
+  run_json(scratch, {"--strategy", "reference_composite", "--activation", "relu2"});
+  CHECK(matrix(scratch / "y.npy").values != relu);
+}
+
+TEST_CASE("the summary for people goes to stdout, or to stderr when stdout holds JSON") {
+  const LayerFiles scratch;
+  const Words words{"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output", "y.npy", "--strategy", "unfused"};
+  const CommandResult plain = run_signsplit(scratch.path(), words);
+  CHECK(plain.exit_code == 0);
+  CHECK(plain.err.empty());
+  CHECK(plain.out.find("unfused") != std::string::npos);
+  Words to_file = words;
+  to_file.insert(to_file.end(), {"--json", "result.json"});
+  const CommandResult with_file = run_signsplit(scratch.path(), to_file);
+  CHECK(with_file.out.find("unfused") != std::string::npos);
+  CHECK(Json::parse(read_text(scratch / "result.json"))["strategy"] == "unfused");
+}
+
+TEST_CASE("predict prints exactly the promised keys") {
+  const ScratchDirectory scratch;
+  const Json json = json_of(scratch, {"predict", "--hardware", "host", "--shape", "2048x8192", "--dtype", "bf16", "--json", "-"});
+  CHECK(keys(json) == Words{"cases", "decision"});
+  CHECK(json["cases"].size() == 20);
+  for (const Json& one : json["cases"]) {
+    CHECK(keys(one) == Words{"strategy", "variant", "repair", "skip", "label", "time_s", "low_s", "high_s", "terms", "bytes"});
+    double sum = 0;
+    for (const auto& term : one["terms"].items()) sum += term.value().get<double>();
+    CHECK(sum == one["time_s"].get<double>());
+    CHECK(one["low_s"] <= one["time_s"]);
+    CHECK(one["time_s"] <= one["high_s"]);
+  }
+  CHECK(keys(json["decision"]) == Words{"winner", "loser", "gap_s", "uncertainty_s", "verdict"});
+}
+
+TEST_CASE("predict says that the host is not calibrated") {
+  const ScratchDirectory scratch;
+  const CommandResult result = run_signsplit(scratch.path(), {"predict", "--shape", "512x2048"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.err.find("signsplit calibrate") != std::string::npos);
+}
+
+TEST_CASE("ignore, which computes something else, wins no decision") {
+  const ScratchDirectory scratch;
+  for (const char* shape : {"512x2048", "4096x16384"}) {
+    const Json json = json_of(scratch, {"predict", "--shape", shape, "--active", "0.01", "--json", "-"});
+    CHECK(json["decision"]["winner"].get<std::string>().find("ignore") == std::string::npos);
+    CHECK(json["decision"]["loser"].get<std::string>().find("ignore") == std::string::npos);
+  }
+}
+
+TEST_CASE("models and hardware list what the options take") {
+  const ScratchDirectory scratch;
+  const Json models = json_of(scratch, {"models", "--json", "-"});
+  CHECK(models["models"].size() > 3);
+  for (const Json& model : models["models"]) {
+    const CommandResult result = run_signsplit(scratch.path(), {"predict", "--model", model["name"]});
+    CHECK_MESSAGE(result.exit_code == 0, result.err);
+  }
+  const Json hardware = json_of(scratch, {"hardware", "--json", "-"});
+  CHECK(hardware["hardware"].size() > 1);
+  for (const Json& machine : hardware["hardware"]) {
+    const CommandResult result = run_signsplit(scratch.path(), {"hardware", machine["name"]});
+    CHECK_MESSAGE(result.exit_code == 0, result.err);
+    const CommandResult predicted =
+        run_signsplit(scratch.path(), {"predict", "--shape", "512x2048", "--hardware", machine["name"]});
+    CHECK_MESSAGE(predicted.exit_code == 0, predicted.err);
+  }
+}
+
+TEST_CASE("--help teaches every command, with examples") {
+  const ScratchDirectory scratch;
+  const std::string help = run_signsplit(scratch.path(), {"--help"}).out;
+  for (const char* name : {"report", "run", "bench", "predict", "calibrate", "validate", "models", "hardware"}) {
+    CAPTURE(name);
+    CHECK(help.find(name) != std::string::npos);
+    const CommandResult result = run_signsplit(scratch.path(), {name, "--help"});
+    CHECK(result.exit_code == 0);
+    CHECK(result.err.empty());
+    CHECK(result.out.find(std::string("signsplit ") + name) != std::string::npos);
+    CHECK(result.out.find("--json") != std::string::npos);
+    CHECK(result.out.find("Examples:") != std::string::npos);
+  }
+  for (const char* later : {"certified", "folded", "explain", "sweep"}) CHECK(help.find(later) == std::string::npos);
+  CHECK(run_signsplit(scratch.path(), {"--version"}).out.rfind("signsplit ", 0) == 0);
+}

@@ -1,0 +1,88 @@
+// The order of a validation: predictions are on disk before the first measurement; then both are joined.
+#include <doctest/doctest.h>
+
+#include "command_runner.hpp"
+#include "scratch_directory.hpp"
+#include "signsplit/sim/calibrate.hpp"
+#include "tools/plan_list.hpp"
+#include "tools/trial.hpp"
+#include "tools/validation_run.hpp"
+
+using namespace signsplit;
+using namespace signsplit::tools;
+using signsplit::test::read_text;
+using signsplit::test::ScratchDirectory;
+
+namespace {
+
+const sim::ValidationCase kSmall{.problem = {.d_model = 96, .d_ff = 160}, .active = 0.3, .residency = sim::Residency::warm};
+
+ValidationOptions short_options() {
+  ValidationOptions options;
+  options.measure.threads = 1;
+  options.measure.budget_s = 0;
+  options.measure.min_rounds = 1;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("predictions are written before anything is measured, and are those that are scored") {
+  const ScratchDirectory scratch;
+  const std::filesystem::path file = scratch / "predictions.json";
+  std::string written_before;
+  const auto run = run_validation({&kSmall, 1}, sim::detect_host(), file, short_options(),
+                                  [&](double fraction, const std::string&) {
+                                    if (fraction == 0) written_before = read_text(file);
+                                  });
+  REQUIRE_MESSAGE(run.ok(), run.message());
+  CHECK_FALSE(written_before.empty());
+  CHECK(read_text(file) == written_before);
+  const Json json = Json::parse(written_before);
+  REQUIRE(json["groups"].size() == 1);
+  const Json& cases = json["groups"][0]["cases"];
+  REQUIRE(run->points.size() == default_plans(kSmall.problem, false).size());
+  REQUIRE(cases.size() == run->points.size());
+  for (std::size_t i = 0; i < run->points.size(); ++i) {
+    CHECK(cases[i]["label"] == run->points[i].label);
+    CHECK(cases[i]["time_s"] == run->points[i].predicted_s);
+    CHECK(run->points[i].group == group_name(kSmall));
+    CHECK(run->points[i].measured_s > 0);
+    CHECK(run->points[i].terms.total() == run->points[i].predicted_s);
+  }
+  CHECK(run->problems.empty());
+  CHECK(run->summary.points == static_cast<int>(run->points.size()));
+}
+
+TEST_CASE("a shape of the calibration cannot validate") {
+  REQUIRE_FALSE(sim::calibration_shapes().empty());
+  sim::ValidationCase seen = kSmall;
+  seen.problem.d_model = sim::calibration_shapes().front().first;
+  seen.problem.d_ff = sim::calibration_shapes().front().second;
+  const ScratchDirectory scratch;
+  CHECK_FALSE(run_validation({&seen, 1}, sim::detect_host(), scratch / "p.json", short_options()).ok());
+  CHECK_FALSE(std::filesystem::exists(scratch / "p.json"));
+}
+
+TEST_CASE("nothing is measured when the predictions cannot be written") {
+  const ScratchDirectory scratch;
+  bool measured = false;
+  const auto run = run_validation({&kSmall, 1}, sim::detect_host(), scratch / "no/such/p.json", short_options(),
+                                  [&](double, const std::string&) { measured = true; });
+  CHECK_FALSE(run.ok());
+  CHECK_FALSE(measured);
+}
+
+TEST_CASE("a trial times the plan it was asked for") {
+  const auto trial = trial_runner(cpu::Isa::scalar);
+  const Problem& problem = kSmall.problem;
+  sim::TrialRequest request{problem, default_plan(problem, Strategy::row_fused), 0.3, sim::Residency::warm, 1, 0.0};
+  const auto result = trial(request);
+  REQUIRE_MESSAGE(result.ok(), result.message());
+  CHECK(result->median_s > 0);
+  CHECK(result->p10_s <= result->median_s);
+  CHECK(result->median_s <= result->p90_s);
+  CHECK(result->statistics.bytes_up == static_cast<std::uint64_t>(weight_bytes(problem)) / 2);
+  request.plan.k_tile = 100;
+  CHECK_FALSE(trial(request).ok());
+}
