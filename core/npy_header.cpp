@@ -108,7 +108,6 @@ Result<NpyHeader> parse_npy_header(std::string_view text) {
     std::string key;
     if (!comma || !scanner.string(key) || !scanner.character(':')) return broken;
     if (Status status = read_value(scanner, key, header, seen); !status) return status;
-    if (seen[0] > 1 || seen[1] > 1 || seen[2] > 1) return broken;
     comma = scanner.character(',');
   }
   if (seen[0] != 1 || seen[1] != 1 || seen[2] != 1 || !scanner.at_end()) return broken;

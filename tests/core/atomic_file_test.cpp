@@ -2,6 +2,9 @@
 #include "signsplit/atomic_file.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <csignal>
 
 #include "scratch_directory.hpp"
 
@@ -29,6 +32,43 @@ TEST_CASE("a failure leaves nothing behind, and names the file") {
   std::filesystem::create_directory(scratch.path() / "directory");
   CHECK(write_file(scratch.path() / "directory", "x").code() == StatusCode::io_error);
   CHECK(write_file("", "x").code() == StatusCode::io_error);
+  CHECK(scratch.file_count() == 1);
+}
+
+namespace {
+
+/// No file of this process may grow beyond `bytes`, as if the disk were full.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_ = {};
+  void (*handler_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("a disk that fills up leaves the older file, and no other") {
+  const ScratchDirectory scratch;
+  const std::filesystem::path file = scratch.write("a", "old");
+  Status status;
+  {
+    const FileSizeLimit limit(100);
+    status = write_file(file, std::string(1000, 'x'));
+  }
+  CHECK(status.code() == StatusCode::io_error);
+  CHECK(scratch.read("a") == "old");
   CHECK(scratch.file_count() == 1);
 }
 

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <initializer_list>
 #include <random>
 #include <string>
 
@@ -27,6 +28,12 @@ std::string assemble(const std::string& header, const std::string& data = "") {
 
 std::string tensor(const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
   return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
+}
+
+std::string object(std::initializer_list<std::string> entries) {
+  std::string text = "{";
+  for (const std::string& entry : entries) text.append(text.size() == 1 ? "" : ",").append(entry);
+  return text.append("}");
 }
 
 /// The message of refusing the file, which must be one line that begins with its path.
@@ -165,15 +172,14 @@ TEST_CASE("headers that are not what they should be") {
   check_refused(assemble("{\"a\":{\"dtype\":1}}"), "needs a string \"dtype\"");
   check_refused(assemble("{\"a\":{\"dtype\":\"F32\"}}"), "needs a \"shape\"");
   check_refused(assemble("{\"a\":{\"dtype\":\"F32\",\"shape\":[0]}}"), "needs \"data_offsets\"");
-  check_refused(assemble("{" + tensor("a", "F32", "[0]", "[0]") + "}"), "needs \"data_offsets\"");
-  check_refused(assemble("{" + tensor("a", "F32", "[0]", "[0,0,0]") + "}"), "needs \"data_offsets\"");
+  check_refused(assemble(object({tensor("a", "F32", "[0]", "[0]")})), "needs \"data_offsets\"");
+  check_refused(assemble(object({tensor("a", "F32", "[0]", "[0,0,0]")})), "needs \"data_offsets\"");
 }
 
 TEST_CASE("names twice") {
   const std::string a = tensor("a", "F32", "[1]", "[0,4]"), again = tensor("a", "F32", "[1]", "[4,8]");
-  check_refused(assemble("{" + a + "," + again + "}", "01234567"), "has the name \"a\" twice");
-  check_refused(assemble("{" + a + "," + tensor("\\u0061", "F32", "[1]", "[4,8]") + "}", "01234567"),
-                "has the name \"a\" twice");
+  check_refused(assemble(object({a, again}), "01234567"), "has the name \"a\" twice");
+  check_refused(assemble(object({a, tensor("\\u0061", "F32", "[1]", "[4,8]")}), "01234567"), "has the name \"a\" twice");
   check_refused(assemble("{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}"), "has the name \"k\" twice");
   check_refused(assemble("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "0123"),
                 "has the name \"dtype\" twice");
@@ -181,7 +187,7 @@ TEST_CASE("names twice") {
 
 TEST_CASE("dtypes and shapes") {
   const auto with = [](const std::string& dtype, const std::string& shape) {
-    return assemble("{" + tensor("a", dtype, shape, "[0,4]") + "}", "0123");
+    return assemble(object({tensor("a", dtype, shape, "[0,4]")}), "0123");
   };
   check_refused(with("F31", "[1]"), "unknown dtype \"F31\"");
   check_refused(with("f32", "[1]"), "unknown dtype \"f32\"");
@@ -201,9 +207,7 @@ TEST_CASE("dtypes and shapes") {
 }
 
 TEST_CASE("places of the data") {
-  const auto with = [](const std::string& offsets) {
-    return assemble("{" + tensor("a", "U8", "[4]", offsets) + "}", "0123");
-  };
+  const auto with = [](const std::string& offsets) { return assemble(object({tensor("a", "U8", "[4]", offsets)}), "0123"); };
   for (const char* offsets : {"[0,5]", "[1,5]", "[4,0]", "[9223372036854775803,9223372036854775807]"}) {
     check_refused(with(offsets), "lie outside the file's 4 bytes");
   }
@@ -211,7 +215,7 @@ TEST_CASE("places of the data") {
     check_refused(with(offsets), "data_offsets must be integers in [0, 2^63)");
   }
   const auto two = [](const std::string& first, const std::string& second, const std::string& data) {
-    return assemble("{" + tensor("a", "U8", "[4]", first) + "," + tensor("b", "U8", "[4]", second) + "}", data);
+    return assemble(object({tensor("a", "U8", "[4]", first), tensor("b", "U8", "[4]", second)}), data);
   };
   check_refused(two("[0,4]", "[0,4]", "0123"), "tensor b: its bytes overlap");
   check_refused(two("[0,4]", "[3,7]", "0123456"), "tensor b: its bytes overlap");
@@ -220,8 +224,7 @@ TEST_CASE("places of the data") {
   check_refused(two("[1,5]", "[5,9]", "012345678"), "tensor a: a gap of 1 bytes");
   check_refused(two("[0,4]", "[4,8]", "012345678"), "the last 1 bytes belong to no tensor");
   check_refused(assemble("{}", "x"), "the last 1 bytes belong to no tensor");
-  check_refused(assemble("{" + tensor("a", "U8", "[4]", "[0,4]") + "," + tensor("z", "U8", "[0]", "[2,2]") + "}", "0123"),
-                "overlap");
+  check_refused(assemble(object({tensor("a", "U8", "[4]", "[0,4]"), tensor("z", "U8", "[0]", "[2,2]")}), "0123"), "overlap");
 }
 
 TEST_CASE("metadata is text") {

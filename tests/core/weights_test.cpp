@@ -123,9 +123,10 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 TEST_CASE("packing puts every element in its place, whatever the shape") {
   std::mt19937_64 random(test::seed());
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const auto& [d, f] :
+    for (const auto& [extent, units] :
          {std::pair<index_t, index_t>{1, 1}, {1, 70}, {63, 3}, {64, 64}, {65, 65}, {130, 67}, {67, 200}, {256, 129}}) {
       for (const bool gated : {false, true}) {
+        const index_t d = extent, f = units;  // clang 14 cannot capture a binding, and CAPTURE would
         CAPTURE(d);
         CAPTURE(f);
         SourceLayer layer = random_layer(d, f, dtype, gated, random);

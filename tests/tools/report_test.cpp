@@ -261,7 +261,7 @@ TEST_CASE("report.json holds what the page shows") {
   CHECK(json["groups"][0]["cases"][0]["median_s"] == data.run.groups[0].measured.cases[0].median_s);
   CHECK(json["bytes"].size() == data.bytes.size());
   CHECK(json["real_layer"]["cases"].size() == data.real_layer->cases.size());
-  CHECK(json["machine"]["title"] == data.machine.title);
+  CHECK(json["machine"]["meta"]["title"] == data.machine.title);
   CHECK(json["predictions"]["sha256"] == data.predictions_sha256);
   CHECK(json["no_gpu"] == data.no_gpu);
 }

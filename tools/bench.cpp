@@ -1,0 +1,228 @@
+// signsplit bench: every schedule and every vendor baseline on one layer, interleaved, beside the read bandwidth.
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <vector>
+
+#include "tools/command.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/json_output.hpp"
+#include "tools/measure.hpp"
+#include "tools/plan_list.hpp"
+#include "tools/problem_options.hpp"
+#include "tools/progress.hpp"
+#include "tools/quantity_text.hpp"
+#include "tools/vendor.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+struct BenchOptions {
+  ProblemOptions problem;
+  CpuOptions cpu;
+  std::string residency = "cold", budget = "10", seed = "1";
+};
+
+struct Bench {
+  ProblemChoice choice;
+  MeasureOptions measure;
+  std::vector<CaseRequest> cases;
+};
+
+Result<double> parse_budget(const std::string& text) {
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc{} || end != text.data() + text.size() || !(seconds >= 0 && seconds <= 86400)) {
+    return invalid_argument(fmt::format("--budget '{}' must be seconds between 0 and 86400", text));
+  }
+  return seconds;
+}
+
+Result<std::uint64_t> parse_seed(const std::string& text) {
+  const std::optional<index_t> seed = parse_count(text);
+  if (!seed) return invalid_argument(fmt::format("--seed '{}' must be a whole number", text));
+  return static_cast<std::uint64_t>(*seed);
+}
+
+/// sign_split: one case for each variant and repair; with skip only the selective repairs and telescoping, because a
+/// repair that goes over every row leaves nothing to skip.
+bool worth_timing(const Plan& plan) {
+  return plan.strategy != Strategy::sign_split || !plan.skip || plan.repair == Repair::selective ||
+         plan.variant == Variant::telescoping;
+}
+
+std::vector<CaseRequest> all_cases(const Problem& problem) {
+  std::vector<CaseRequest> cases;
+  for (const Plan& plan : default_plans(problem)) {
+    if (worth_timing(plan)) cases.push_back({plan, {}});
+  }
+  for (const std::string& vendor : vendor_names()) cases.push_back({std::nullopt, vendor});
+  return cases;
+}
+
+Result<Bench> resolve_bench(const BenchOptions& options) {
+  const auto choice = resolve(options.problem);
+  if (!choice) return choice.status();
+  const auto executor = resolve(options.cpu);
+  if (!executor) return executor.status();
+  const auto residency = parse_residency(options.residency);
+  if (!residency) return residency.status();
+  const auto budget = parse_budget(options.budget);
+  if (!budget) return budget.status();
+  const auto seed = parse_seed(options.seed);
+  if (!seed) return seed.status();
+  Bench bench{*choice, {}, all_cases(choice->problem)};
+  bench.measure.threads = executor->threads;
+  bench.measure.isa = executor->isa;
+  bench.measure.residency = *residency;
+  bench.measure.budget_s = *budget;
+  bench.measure.seed = *seed;
+  return bench;
+}
+
+double fraction_of_bandwidth(const CaseResult& one, const MeasureResult& measured) {
+  if (one.samples == 0 || measured.read_bandwidth_Bps == 0) return 0;
+  return static_cast<double>(one.bytes) / one.median_s / measured.read_bandwidth_Bps;
+}
+
+std::string_view strategy_name(const CaseResult& one) {
+  return one.plan ? to_string(one.plan->strategy) : std::string_view(one.label);
+}
+
+Json case_json(const CaseResult& one, const MeasureResult& measured) {
+  Json json;
+  json["strategy"] = strategy_name(one);
+  json["skip"] = one.plan && one.plan->skip;
+  json["variant"] = to_string(one.plan ? one.plan->variant : Variant::none);
+  json["repair"] = to_string(one.plan ? one.plan->repair : Repair::none);
+  json["label"] = one.label;
+  json["median_s"] = one.median_s;
+  json["p10_s"] = one.p10_s;
+  json["p90_s"] = one.p90_s;
+  json["samples"] = one.samples;
+  json["bytes"] = one.bytes;
+  json["fraction_of_read_bandwidth"] = fraction_of_bandwidth(one, measured);
+  json["same_bits_as_row_fused"] = one.same_bits_as_row_fused;
+  json["max_ulp"] = one.max_ulp;
+  if (one.plan) {
+    json["plan"] = plan_json(*one.plan);
+    json["stats"] = statistics_json(one.statistics);
+  }
+  if (!one.detail.empty()) json["detail"] = one.detail;
+  if (!one.error.empty()) json["error"] = one.error;
+  return json;
+}
+
+Json bench_json(const Bench& bench, const MeasureResult& measured) {
+  const Problem& problem = bench.choice.problem;
+  Json json;
+  json["d_model"] = problem.d_model;
+  json["d_ff"] = problem.d_ff;
+  json["batch"] = problem.batch;
+  json["dtype"] = to_string(problem.dtype);
+  json["activation"] = to_string(problem.activation, problem.gated);
+  json["gated"] = problem.gated;
+  json["active"] = bench.choice.active;
+  json["seed"] = bench.measure.seed;
+  json["residency"] = to_string(bench.measure.residency);
+  json["threads"] = measured.threads;
+  json["isa"] = bench.measure.isa ? cpu::to_string(*bench.measure.isa) : std::string_view();
+  json["layers"] = measured.layers;
+  json["layer_bytes"] = measured.layer_bytes;
+  json["huge_pages"] = measured.huge_pages;
+  json["read_bandwidth_Bps"] = measured.read_bandwidth_Bps;
+  json["read_bandwidth_p10_Bps"] = measured.read_bandwidth_p10_Bps;
+  json["read_bandwidth_p90_Bps"] = measured.read_bandwidth_p90_Bps;
+  json["cases"] = Json::array();
+  for (const CaseResult& one : measured.cases) json["cases"].push_back(case_json(one, measured));
+  return json;
+}
+
+void print_heading(const Bench& bench, const MeasureResult& measured, const Context& context) {
+  const bool cold = bench.measure.residency == sim::Residency::cold;
+  context.print("{}, {} active, seed {}\n", describe(bench.choice.problem), percent_text(bench.choice.active),
+                bench.measure.seed);
+  context.print("{} weights: {}, {} of {}, {} pages\n", to_string(bench.measure.residency),
+                cold ? "in rotation" : "the same layer again", measured.layers == 1 ? "1 layer" : fmt::format("{} layers", measured.layers),
+                bytes_text(measured.layer_bytes), measured.huge_pages ? "huge" : "ordinary");
+  context.print("{} thread(s), {}; reading alone: {} (p10 {}, p90 {})\n\n", measured.threads,
+                cpu::to_string(*bench.measure.isa), rate_text(measured.read_bandwidth_Bps),
+                rate_text(measured.read_bandwidth_p10_Bps), rate_text(measured.read_bandwidth_p90_Bps));
+}
+
+void print_table(const Bench& bench, const MeasureResult& measured, const Context& context) {
+  print_heading(bench, measured, context);
+  std::vector<const CaseResult*> order;
+  for (const CaseResult& one : measured.cases) order.push_back(&one);
+  std::stable_sort(order.begin(), order.end(), [](const CaseResult* a, const CaseResult* b) {
+    if (a->error.empty() != b->error.empty()) return a->error.empty();
+    return a->median_s < b->median_s;
+  });
+  context.print("{:<34} {:>10}  {:^23} {:>10} {:>8} {:>6} {:>10}\n", "schedule", "median", "p10 – p90", "weights", "of read",
+                "bits", "max ulp");
+  for (const CaseResult* one : order) {
+    if (!one->error.empty()) {
+      context.print("{:<34} {}\n", one->label, one->error);
+      continue;
+    }
+    context.print("{:<34} {:>10}  {:>10} – {:<10} {:>10} {:>8} {:>6} {:>10}\n", one->label, time_text(one->median_s),
+                  time_text(one->p10_s), time_text(one->p90_s), bytes_text(static_cast<double>(one->bytes)),
+                  percent_text(fraction_of_bandwidth(*one, measured)), one->same_bits_as_row_fused ? "same" : "other",
+                  one->max_ulp);
+  }
+  context.print("\n");
+  for (const CaseResult& one : measured.cases) {
+    if (!one.detail.empty()) context.print("{}: {}\n", one.label, one.detail);
+  }
+  context.print("bits: against row_fused with the same parts; max ulp: against the exact result, rounded once\n");
+}
+
+/// What lossless means is checked in the run that times it: unfused and row_fused, with and without skip, have the bits of
+/// row_fused; and no call may have given another result than the first.
+bool all_as_promised(const MeasureResult& measured) {
+  return std::all_of(measured.cases.begin(), measured.cases.end(), [](const CaseResult& one) {
+    if (!one.plan) return true;
+    if (!one.error.empty()) return false;
+    return one.plan->strategy == Strategy::sign_split || one.same_bits_as_row_fused;
+  });
+}
+
+Result<ExitCode> run_bench(const BenchOptions& options, const Context& context) {
+  const auto bench = resolve_bench(options);
+  if (!bench) return bench.status();
+  Progress progress("bench");
+  const auto measured =
+      measure(bench->choice.problem, bench->choice.active, bench->cases, bench->measure,
+              [&](double fraction, const std::string& what) { progress.update(fraction, what); });
+  progress.finish();
+  if (!measured) return measured.status();
+  print_table(*bench, *measured, context);
+  if (Status status = write_json(context, bench_json(*bench, *measured)); !status.ok()) return status;
+  return all_as_promised(*measured) ? ExitCode::done : ExitCode::check_failed;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Context& context) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App& command = add_command(
+      app, "bench", "Time every schedule and every vendor baseline on a synthetic layer, interleaved in one run",
+      "Every case is checked in the run that times it: its bits against row_fused, its error in ulps against the exact\n"
+      "result. Exit status 1 when unfused or row_fused, with or without skip, does not give the promised bits.\n"
+      "\n"
+      "Examples:\n"
+      "  signsplit bench --shape 2048x8192 --dtype bf16 --active 0.1\n"
+      "  signsplit bench --shape 768x3072 --dtype f32 --residency warm --threads 1 --json bench.json\n"
+      "  signsplit bench --shape 4096x14336 --gated --batch 4 --budget 60");
+  add_problem_options(command, options->problem);
+  add_cpu_options(command, options->cpu);
+  add_residency_option(command, options->residency);
+  command.add_option("--budget", options->budget, "Seconds of measuring for all cases together, after set-up; at least 5 rounds")
+      ->type_name("S")
+      ->capture_default_str();
+  command.add_option("--seed", options->seed, "Seed of the weights and of the input")->type_name("N")->capture_default_str();
+  add_json_option(command, context);
+  on_run(command, context, [options, &context] { return run_bench(*options, context); });
+}
+
+}  // namespace signsplit::tools

@@ -1,0 +1,117 @@
+// signsplit hardware: the machine profiles, and what is in one.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "signsplit/sim/machine.hpp"
+#include "tools/command.hpp"
+#include "tools/host_profile.hpp"
+#include "tools/json_output.hpp"
+#include "tools/quantity_text.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+/// Read bandwidth from beyond the caches: of the largest working set, at the best number of threads; 0 when not known.
+double dram_bandwidth(const sim::Machine& machine) {
+  double largest = 0, best = 0;
+  for (const sim::BandwidthPoint& point : machine.read_bandwidth) largest = std::max(largest, point.working_set_bytes);
+  for (const sim::BandwidthPoint& point : machine.read_bandwidth) {
+    if (point.working_set_bytes == largest) best = std::max(best, point.bytes_per_s);
+  }
+  return best;
+}
+
+Result<ExitCode> list_machines(const Context& context) {
+  std::vector<sim::Machine> machines;
+  std::vector<std::string> names = sim::machine_names();
+  names.insert(names.begin(), "host");
+  for (const std::string& name : names) {
+    const Result<sim::Machine> machine = sim::find_machine(name);
+    if (!machine) return machine.status();
+    machines.push_back(*machine);
+  }
+  context.print("{:<20} {:<5} {:>5} {:>7}  {:<8} {:>10}  {:<9}  {}\n", "name", "kind", "cores", "threads", "isa", "DRAM read",
+                "from", "machine");
+  Json list = Json::array();
+  for (std::size_t i = 0; i < machines.size(); ++i) {
+    const sim::Machine& m = machines[i];
+    const double bandwidth = dram_bandwidth(m);
+    context.print("{:<20} {:<5} {:>5} {:>7}  {:<8} {:>10}  {:<9}  {}\n", names[i], m.kind, m.units, m.threads, m.isa,
+                  bandwidth > 0 ? rate_text(bandwidth) : "-", sim::to_string(m.read_bandwidth_kind), m.title);
+    list.push_back({{"name", names[i]},
+                    {"title", m.title},
+                    {"kind", m.kind},
+                    {"date", m.date},
+                    {"units", m.units},
+                    {"threads", m.threads},
+                    {"isa", m.isa},
+                    {"read_bandwidth_Bps", bandwidth > 0 ? Json(bandwidth) : Json(nullptr)},
+                    {"read_bandwidth_kind", sim::to_string(m.read_bandwidth_kind)}});
+  }
+  note_uncalibrated_host(context);
+  if (const Status status = write_json(context, {{"hardware", std::move(list)}}); !status) return status;
+  return ExitCode::done;
+}
+
+void print_row(const Context& context, std::string_view what, const std::string& value, sim::Kind kind,
+               std::string_view source) {
+  context.print("  {:<34} {:>12}  {:<9}  {}\n", what, value, sim::to_string(kind), source);
+}
+
+void print_costs(const Context& context, std::string_view name, const std::vector<sim::ThreadCost>& costs) {
+  for (const sim::ThreadCost& cost : costs) {
+    print_row(context, fmt::format("{}, {} thread(s)", name, cost.threads), time_text(cost.seconds.value), cost.seconds.kind,
+              cost.seconds.source);
+  }
+}
+
+void print_machine(const sim::Machine& m, const Context& context) {
+  context.print("{}: {}\n{}, {} core(s), {} thread(s), {}{}\n\n", m.name, m.title, m.kind, m.units, m.threads, m.isa,
+                m.date.empty() ? "" : ", " + m.date);
+  print_row(context, "clock", fmt::format("{:.2f} GHz", m.clock_hz.value * 1e-9), m.clock_hz.kind, m.clock_hz.source);
+  for (const sim::CacheLevel& level : m.levels) {
+    print_row(context, fmt::format("{} capacity, per {} core(s)", level.name, level.shared_by_units),
+              bytes_text(level.capacity_bytes.value), level.capacity_bytes.kind, level.capacity_bytes.source);
+  }
+  for (const sim::BandwidthPoint& point : m.read_bandwidth) {
+    print_row(context, fmt::format("read {}, {} thread(s)", bytes_text(point.working_set_bytes), point.threads),
+              rate_text(point.bytes_per_s), m.read_bandwidth_kind, m.read_bandwidth_source);
+  }
+  print_costs(context, "barrier", m.barrier_s);
+  print_costs(context, "fork and join", m.fork_join_s);
+  for (const sim::Rate& rate : m.rates) {
+    print_row(context, fmt::format("{} {}, one thread", rate.isa, rate.name),
+              fmt::format("{:.2f} G/s", rate.per_s.value * 1e-9), rate.per_s.kind, rate.per_s.source);
+  }
+  for (const auto& [name, quantity] : m.model) {
+    print_row(context, name, fmt::format("{:.4g}", quantity.value), quantity.kind, quantity.source);
+  }
+}
+
+Result<ExitCode> show_machine(const std::string& name, const Context& context) {
+  const Result<sim::Machine> machine = sim::find_machine(name);
+  if (!machine) return machine.status();
+  print_machine(*machine, context);
+  if (name == "host") note_uncalibrated_host(context);
+  if (const Status status = write_json(context, Json::parse(sim::to_json(*machine))); !status) return status;
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_hardware(CLI::App& app, Context& context) {
+  auto name = std::make_shared<std::string>();
+  CLI::App& command = add_command(
+      app, "hardware", "List the machine profiles, or show the numbers of one and where they come from",
+      "Without NAME a list; --json then has the list, with NAME the profile itself.\n\n"
+      "Examples:\n"
+      "  signsplit hardware\n"
+      "  signsplit hardware host\n"
+      "  signsplit hardware my-machine.json --json -");
+  command.add_option("name", *name, "host, a name of the list, or a profile (.json)")->type_name("NAME|FILE");
+  add_json_option(command, context);
+  on_run(command, context, [name, &context] { return name->empty() ? list_machines(context) : show_machine(*name, context); });
+}
+
+}  // namespace signsplit::tools

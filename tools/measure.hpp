@@ -1,0 +1,63 @@
+// Measuring: every time of the command comes from here. Cases are interleaved in one process (A, B, C, A, B, C, ...),
+// the layer is rotated past the last-level cache when cold, outputs are poisoned before each call and checked after it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "signsplit/cpu.hpp"
+#include "signsplit/sim/predict.hpp"
+
+namespace signsplit::tools {
+
+/// One case of a comparison: a plan of ours, or a vendor baseline by name ("onednn").
+struct CaseRequest {
+  std::optional<Plan> plan;
+  std::string vendor;
+};
+
+struct MeasureOptions {
+  int threads = 0;                ///< 0: all
+  std::optional<cpu::Isa> isa;
+  sim::Residency residency = sim::Residency::cold;
+  double budget_s = 2.0;          ///< for all cases together, after set-up
+  int min_rounds = 5;
+  std::uint64_t seed = 1;
+  bool measure_read_bandwidth = true;
+  bool check_results = true;      ///< compare with row_fused bit by bit and with the exact reference in ulps
+};
+
+struct CaseResult {
+  std::string label;              ///< sim label of the plan, or the vendor's name
+  std::optional<Plan> plan;
+  double median_s = 0, p10_s = 0, p90_s = 0;
+  int samples = 0;
+  Statistics statistics;          ///< of one call; all zero for a vendor
+  std::uint64_t bytes = 0;        ///< weight bytes read by one call (vendor: its own copy of the dense layer)
+  bool same_bits_as_row_fused = false;
+  std::uint64_t max_ulp = 0;      ///< against the composite reference
+  std::string detail;             ///< of a vendor: version, arithmetic, the kernels it chose
+  std::string error;              ///< not empty: the case could not run, and why
+};
+
+struct MeasureResult {
+  double read_bandwidth_Bps = 0;  ///< same threads, same kind of pages, same residency, interleaved with the cases
+  double read_bandwidth_p10_Bps = 0, read_bandwidth_p90_Bps = 0;
+  int threads = 1;                ///< used by every case
+  int layers = 1;                 ///< layers rotated through
+  double layer_bytes = 0;
+  bool huge_pages = false;        ///< what the system granted for the weights
+  std::vector<CaseResult> cases;
+};
+
+using MeasureProgress = std::function<void(double fraction, const std::string& what)>;
+
+/// Makes a synthetic layer (seed and active fraction given) and measures every case on it. A case that cannot run is
+/// reported in its `error`, the others go on.
+[[nodiscard]] Result<MeasureResult> measure(const Problem& problem, double active, std::span<const CaseRequest> cases,
+                                            const MeasureOptions& options, const MeasureProgress& progress = {});
+
+}  // namespace signsplit::tools

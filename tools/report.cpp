@@ -1,0 +1,348 @@
+// signsplit report: the main job. Calibrates, predicts, writes the predictions down, measures, and says how it went.
+#include <omp.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "signsplit/atomic_file.hpp"
+#include "signsplit/models.hpp"
+#include "signsplit/sim/calibrate.hpp"
+#include "tools/command.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/json_output.hpp"
+#include "tools/progress.hpp"
+#include "tools/quantity_text.hpp"
+#include "tools/report_data.hpp"
+#include "tools/report_findings.hpp"
+#include "tools/report_page.hpp"
+#include "tools/report_real_layer.hpp"
+#include "tools/sha256.hpp"
+#include "tools/trial.hpp"
+#include "tools/vendor.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr index_t kRealTokens = 16;
+constexpr std::uint64_t kSeed = 1;
+
+struct ReportOptions {
+  std::string out = "signsplit-report", profile, data;
+  bool quick = false;
+  CpuOptions cpu;
+};
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[sizeof "2026-01-01T00:00:00Z"];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string file_text(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// `word` as a shell takes it literally.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                                             "-_./=:,+@%") == std::string::npos;
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string command_line(const ReportOptions& options) {
+  std::string line = "signsplit report --out " + shell_word(options.out);
+  if (options.quick) line += " --quick";
+  if (!options.profile.empty()) line += " --profile " + shell_word(options.profile);
+  if (!options.data.empty()) line += " --data " + shell_word(options.data);
+  if (options.cpu.threads != "0") line += " --threads " + shell_word(options.cpu.threads);
+  if (!options.cpu.isa.empty()) line += " --isa " + shell_word(options.cpu.isa);
+  return line;
+}
+
+Status prepare_directory(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (!fs::is_directory(directory)) {
+    return invalid_argument(fmt::format("--out {}: no such directory can be made{}", directory.string(),
+                                        error ? ": " + error.message() : ""));
+  }
+  for (const char* name : {"machine.json", "predictions.json", "report.json", "index.html"}) {
+    if (const Status status = check_output(directory / name, "--out"); !status) return status;
+  }
+  return {};
+}
+
+/// Where the shipped layer is: --data, the source tree, or the place beside an installed command.
+fs::path data_directory(const ReportOptions& options) {
+  if (!options.data.empty()) return options.data;
+  std::error_code error;
+  const fs::path source = SIGNSPLIT_SOURCE_DATA;
+  if (fs::is_regular_file(source / "layer0-relu.safetensors", error)) return source;
+  const fs::path command = fs::read_symlink("/proc/self/exe", error);
+  return command.parent_path() / ".." / "share" / "signsplit" / "data";
+}
+
+/// The layer, or, where it is only the default place that has none, nothing and the reason.
+Result<std::optional<RealInputs>> find_real_inputs(const ReportOptions& options, int threads, std::string& missing) {
+  Result<RealInputs> inputs = load_real_inputs(data_directory(options), kRealTokens, threads);
+  if (inputs.ok()) return std::optional<RealInputs>(std::move(inputs).value());
+  if (!options.data.empty()) return inputs.status();
+  missing = inputs.message();
+  return std::optional<RealInputs>();
+}
+
+sim::ValidationCase model_case(const char* name, double active, sim::Residency residency) {
+  const Model model = find_model(name).value();  // the names below are in the list
+  const Problem problem{model.d_model, model.d_ff, 1, DType::bf16, model.activation, model.gated};
+  return {problem, active, residency};
+}
+
+/// The real layer's shape and activity first; layers too large for caches are cold only.
+std::vector<sim::ValidationCase> report_cases(const std::optional<RealInputs>& real, bool quick) {
+  using sim::Residency;
+  std::vector<sim::ValidationCase> cases;
+  if (real) cases.push_back({real->weights.problem(1), real->active, Residency::warm});
+  cases.push_back(model_case("opt-125m", 0.1, Residency::warm));
+  cases.push_back(model_case("opt-125m", 0.1, Residency::cold));
+  cases.push_back(model_case("opt-1.3b", 0.1, Residency::cold));
+  cases.push_back(model_case("sparselm-2b", 0.1, Residency::cold));
+  if (quick) return cases;
+  cases.push_back(model_case("opt-125m", 0.5, Residency::warm));
+  cases.push_back(model_case("opt-125m", 0.5, Residency::cold));
+  cases.push_back(model_case("opt-1.3b", 0.5, Residency::cold));
+  cases.push_back(model_case("sparselm-2b", 0.5, Residency::cold));
+  return cases;
+}
+
+/// What of the whole job each step takes, for the progress bar.
+struct Share {
+  double begin, end;
+  [[nodiscard]] double at(double fraction) const { return begin + (end - begin) * std::clamp(fraction, 0.0, 1.0); }
+};
+constexpr Share kCalibration{0.0, 0.25}, kMeasurement{0.25, 0.92}, kRealLayer{0.92, 0.98};
+
+/// One run of the command.
+class Reporter {
+ public:
+  Reporter(const ReportOptions& options, const Context& context, cpu::Options cpu)
+      : options_(options), context_(context), cpu_(cpu), directory_(options.out), progress_("report") {}
+
+  Result<ExitCode> run();
+
+ private:
+  Status get_machine();
+  Status measure();
+  void predictions_written();
+  void check_bytes();
+  void run_real();
+  void describe_run();
+  Status write_results();
+  [[nodiscard]] bool promises_kept() const;
+
+  const ReportOptions& options_;
+  const Context& context_;
+  cpu::Options cpu_;
+  fs::path directory_;
+  Progress progress_;
+  Clock::time_point start_ = Clock::now();
+  ReportData data_;
+  std::optional<RealInputs> real_;
+};
+
+Status Reporter::get_machine() {
+  if (!options_.profile.empty()) {
+    Result<sim::Machine> machine = sim::find_machine(options_.profile);
+    if (!machine) return machine.status();
+    data_.machine = std::move(*machine);
+    data_.machine_origin = "read from " + options_.profile;
+  } else {
+    sim::CalibrateOptions request;
+    request.threads = data_.threads;
+    request.isa = data_.isa;
+    request.quick = options_.quick;
+    request.trial = trial_runner(*cpu_.isa);
+    request.progress = [this](int index, int total, const std::string& what) {
+      progress_.update(kCalibration.at(static_cast<double>(index) / std::max(total, 1)), "calibrating: " + what);
+    };
+    Result<sim::Machine> machine = sim::calibrate_host(request);
+    if (!machine) return machine.status();
+    data_.machine = std::move(*machine);
+    data_.machine_origin = "calibrated in this run";
+  }
+  return write_file(directory_ / "machine.json", sim::to_json(data_.machine));
+}
+
+/// The first word from run_validation comes when the predictions are on disk and nothing was measured yet.
+void Reporter::predictions_written() {
+  if (!data_.predictions_sha256.empty()) return;
+  data_.predictions_sha256 = sha256_hex(file_text(directory_ / data_.predictions_file));
+  data_.predictions_written = utc_now();
+}
+
+Status Reporter::measure() {
+  ValidationOptions request;
+  request.measure.threads = data_.threads;
+  request.measure.isa = cpu_.isa;
+  request.measure.seed = kSeed;
+  request.measure.budget_s = options_.quick ? 2.5 : 9.0;
+  request.vendors = vendor_names();
+  data_.predictions_file = "predictions.json";
+  Result<ValidationRun> run = run_validation(report_cases(real_, options_.quick), data_.machine, directory_ / data_.predictions_file,
+                                             request, [this](double fraction, const std::string& what) {
+                                               predictions_written();
+                                               progress_.update(kMeasurement.at(fraction), "measuring: " + what);
+                                             });
+  if (!run) return run.status();
+  data_.run = std::move(*run);
+  return {};
+}
+
+/// Counts every run again from what its data decided.
+void Reporter::check_bytes() {
+  for (const ValidationGroup& group : data_.run.groups) {
+    for (const CaseResult& result : group.measured.cases) {
+      const sim::Prediction* prediction = prediction_of(group, result);
+      if (!ran(result) || prediction == nullptr) continue;
+      const sim::Activity activity = sim::activity_from(result.statistics, *result.plan, group.request.problem);
+      data_.bytes.push_back({group.name, result.label, prediction->bytes, result.statistics,
+                             sim::count(*result.plan, group.request.problem, activity)});
+    }
+  }
+}
+
+void Reporter::run_real() {
+  if (!real_) return;
+  const ValidationGroup* predicted = nullptr;
+  for (const ValidationGroup& group : data_.run.groups) {
+    if (group.request.problem == real_->weights.problem(1) && group.request.active == real_->active) predicted = &group;
+  }
+  data_.real_layer = run_real_layer(*real_, cpu_, options_.quick ? 1.0 : 5.0, predicted,
+                                    [this](double fraction, const std::string& what) { progress_.update(kRealLayer.at(fraction), what); });
+}
+
+void Reporter::describe_run() {
+  data_.version = SIGNSPLIT_VERSION;
+  data_.command = command_line(options_);
+  data_.quick = options_.quick;
+  data_.seed = kSeed;
+  utsname system{};
+  if (::uname(&system) == 0) data_.environment.emplace_back("System", fmt::format("{} {}, {}", system.sysname, system.release, system.machine));
+#if defined(__clang__)
+  data_.environment.emplace_back("Compiler", "clang " __clang_version__);
+#else
+  data_.environment.emplace_back("Compiler", "gcc " __VERSION__);
+#endif
+  for (const ValidationGroup& group : data_.run.groups) {
+    for (const CaseResult& result : group.measured.cases) {
+      if (result.plan || result.detail.empty()) continue;
+      data_.environment.emplace_back("Vendor baseline " + result.label, result.detail);
+      return;
+    }
+  }
+  data_.environment.emplace_back("Vendor baseline", "none in this build");
+}
+
+Status Reporter::write_results() {
+  progress_.update(0.98, "drawing the page");
+  data_.finished = utc_now();
+  data_.duration_s = std::chrono::duration<double>(Clock::now() - start_).count();
+  const Json json = report_json(data_);
+  Plotter plotter;
+  if (const Status status = write_file(directory_ / "report.json", json_text(json)); !status) return status;
+  if (const Status status = write_file(directory_ / "index.html", report_page(data_, plotter)); !status) return status;
+  progress_.finish();
+  return write_json(context_, json);
+}
+
+/// Same bits where they are promised; the real layer inside its bounds, with the exact active set; every byte accounted for.
+bool Reporter::promises_kept() const {
+  const auto kept = [](const Plan& plan, bool same_bits) { return plan.strategy == Strategy::sign_split || same_bits; };
+  for (const ValidationGroup& group : data_.run.groups) {
+    for (const CaseResult& result : group.measured.cases) {
+      if (ran(result) && result.plan && !kept(*result.plan, result.same_bits_as_row_fused)) return false;
+    }
+  }
+  if (!std::all_of(data_.bytes.begin(), data_.bytes.end(), [](const ByteCheck& check) { return check.equal(); })) return false;
+  if (!data_.real_layer) return true;
+  return std::all_of(data_.real_layer->cases.begin(), data_.real_layer->cases.end(), [&](const RealLayerCase& result) {
+    return result.error.empty() && kept(result.plan, result.same_bits_as_row_fused) && result.within_bound && result.active_set_exact;
+  });
+}
+
+Result<ExitCode> Reporter::run() {
+  data_.started = utc_now();
+  data_.threads = cpu_.threads > 0 ? cpu_.threads : omp_get_max_threads();
+  data_.isa = std::string(cpu::to_string(*cpu_.isa));
+  if (const Status status = prepare_directory(directory_); !status) return status;
+  Result<std::optional<RealInputs>> real = find_real_inputs(options_, data_.threads, data_.real_layer_missing);
+  if (!real) return real.status();
+  real_ = std::move(*real);
+  if (const Status status = get_machine(); !status) return status;
+  if (const Status status = measure(); !status) return status;
+  check_bytes();
+  run_real();
+  const Result<std::vector<gpu::Device>> devices = gpu::devices();
+  if (devices.ok()) data_.gpus = *devices;
+  if (data_.gpus.empty()) data_.no_gpu = devices.ok() ? "no CUDA device was found" : devices.message();
+  describe_run();
+  if (const Status status = write_results(); !status) return status;
+
+  if (sha256_hex(file_text(directory_ / data_.predictions_file)) != data_.predictions_sha256) {
+    return io_error((directory_ / data_.predictions_file).string() + ": was changed while the report was measuring");
+  }
+  const sim::ValidationSummary& summary = data_.run.summary;
+  context_.print("{} predictions, mean error {}; {} of the measurements inside the predicted 90 % interval\n", summary.points,
+                 percent_text(summary.mape), percent_text(summary.coverage_90));
+  for (const std::string& problem : data_.run.problems) context_.note("{}", one_line(problem));
+  const bool kept = promises_kept();
+  if (!kept) context_.note("a schedule broke the exactness contract, or its bytes were not those counted: see the page");
+  context_.print("{}\n", (directory_ / "index.html").string());
+  return kept ? ExitCode::done : ExitCode::check_failed;
+}
+
+}  // namespace
+
+void add_report(CLI::App& app, Context& context) {
+  auto options = std::make_shared<ReportOptions>();
+  CLI::App& command = add_command(
+      app, "report", "The whole story of this machine: calibrate, predict, measure, and write a page about it (minutes)",
+      "Writes into DIR: machine.json (the calibrated profile), predictions.json (before anything is measured), report.json\n"
+      "and index.html (self-contained). Leave the machine alone meanwhile. Exit status 1 when a schedule broke the\n"
+      "exactness contract; wrong predictions are no failure, they are what the page is about.\n"
+      "\n"
+      "Examples:\n"
+      "  signsplit report\n"
+      "  signsplit report --quick --out /tmp/report\n"
+      "  signsplit report --profile signsplit-report/machine.json --threads 1");
+  command.add_option("--out", options->out, "Directory of the results, made if it is not there")->type_name("DIR")->capture_default_str();
+  command.add_flag("--quick", options->quick, "Fewer cases and shorter measurements: about a minute");
+  command.add_option("--profile", options->profile, "Predict with this profile (a .json of `calibrate`, or host) instead of calibrating")
+      ->type_name("FILE|host");
+  command.add_option("--data", options->data, "Directory of layer0-relu.safetensors and layer0-x.npy; default: the shipped one")
+      ->type_name("DIR");
+  add_cpu_options(command, options->cpu);
+  add_json_option(command, context);
+  on_run(command, context, [options, &context]() -> Result<ExitCode> {
+    const Result<cpu::Options> cpu = resolve(options->cpu);
+    if (!cpu) return cpu.status();
+    return Reporter(*options, context, *cpu).run();
+  });
+}
+
+}  // namespace signsplit::tools

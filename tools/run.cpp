@@ -1,0 +1,297 @@
+// signsplit run: one FFN on real weights and real inputs.
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "signsplit/npy.hpp"
+#include "signsplit/reference.hpp"
+#include "signsplit/sim/machine.hpp"
+#include "signsplit/sim/predict.hpp"
+#include "signsplit/weights.hpp"
+#include "tools/command.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/host_profile.hpp"
+#include "tools/json_output.hpp"
+#include "tools/plan_options.hpp"
+#include "tools/problem_options.hpp"
+#include "tools/quantity_text.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunOptions {
+  std::string weights, input, output, mask, activation;
+  std::string batch = "1", device = "cpu";
+  PlanOptions plan;
+  CpuOptions cpu;
+};
+
+/// What is known once the options and both files were read and found to fit together.
+struct Job {
+  Weights weights;
+  FloatMatrix x;           ///< [tokens, D]
+  index_t batch = 1;       ///< tokens per call; the last call may have fewer
+  PlanChoice choice;
+  cpu::Options cpu;
+};
+
+struct Outcome {
+  std::string strategy;
+  std::optional<Plan> plan;          ///< none for the reference
+  double time_s = 0;
+  Statistics statistics;
+  std::vector<float> y;              ///< [tokens, D]
+  std::vector<std::uint8_t> active;  ///< [tokens, F], or empty when nobody asked
+  std::string how;                   ///< "avx512, 2 threads"
+};
+
+class Stopwatch {
+ public:
+  [[nodiscard]] double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+fs::path resolved(const fs::path& file) {
+  std::error_code error;
+  fs::path path = fs::weakly_canonical(fs::absolute(file, error), error);  // made absolute first: "y.npy" and "./y.npy"
+  return error ? file : path;
+}
+
+/// The outputs can be written, and none of them would replace an input or another output.
+Status check_files(const RunOptions& options, const Context& context) {
+  struct Named {
+    std::string_view option;
+    std::string file;
+  };
+  std::vector<Named> outputs{{"--output", options.output}};
+  if (!options.mask.empty()) outputs.push_back({"--mask", options.mask});
+  std::vector<Named> seen{{"--weights", options.weights}, {"--input", options.input}};
+  for (const Named& output : outputs) {
+    if (const Status status = check_output(output.file, output.option); !status) return status;
+  }
+  if (!context.json_target.empty() && context.json_target != "-") outputs.push_back({"--json", context.json_target});
+  for (const Named& output : outputs) {
+    for (const Named& other : seen) {
+      if (resolved(output.file) == resolved(other.file)) {
+        return invalid_argument(fmt::format("{} and {} name the same file {}", output.option, other.option, output.file));
+      }
+    }
+    seen.push_back(output);
+  }
+  return {};
+}
+
+Status check_input(const FloatMatrix& x, const Weights& weights, const RunOptions& options) {
+  if (x.rows < 1) return invalid_argument(fmt::format("{}: holds no token (its first extent is 0)", options.input));
+  if (x.columns != weights.d_model()) {
+    return invalid_argument(fmt::format("{}: has {} columns, but {} needs d_model = {} (up.weight [F, D])", options.input,
+                                        x.columns, options.weights, weights.d_model()));
+  }
+  return {};
+}
+
+Result<Job> load(const RunOptions& options, const Context& context) {
+  if (const Status status = require_cpu(options.device); !status) return status;
+  const Result<cpu::Options> cpu = resolve(options.cpu);
+  if (!cpu) return cpu.status();
+  const Result<index_t> batch = parse_extent("--batch", options.batch);
+  if (!batch) return batch.status();
+  std::optional<ParsedActivation> activation;
+  if (!options.activation.empty()) {
+    const Result<ParsedActivation> parsed = parse_activation_option(options.activation);
+    if (!parsed) return parsed.status();
+    activation = *parsed;
+  }
+  if (const Status status = check_files(options, context); !status) return status;
+  Result<Weights> weights = load_weights(options.weights, activation);
+  if (!weights) return weights.status();
+  Result<FloatMatrix> x = read_matrix(options.input);
+  if (!x) return x.status();
+  if (const Status status = check_input(*x, *weights, options); !status) return status;
+  const index_t tokens_per_call = std::min(*batch, x->rows);
+  const Result<PlanChoice> choice = resolve(options.plan, weights->problem(tokens_per_call));
+  if (!choice) return choice.status();
+  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu};
+}
+
+std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
+  const auto d = static_cast<std::size_t>(job.weights.d_model());
+  return std::span(job.x.values).subspan(static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d);
+}
+
+/// auto: the fraction of active units is measured on the first call, then the simulator chooses.
+Result<Plan> choose_plan(const Job& job) {
+  const Problem problem = job.weights.problem(job.batch);
+  const Result<sim::Machine> machine = sim::find_machine("host");
+  if (!machine) return machine.status();
+  Result<cpu::Ffn> ffn = cpu::Ffn::create(job.weights, default_plan(problem, Strategy::row_fused), job.batch, job.cpu);
+  if (!ffn) return ffn.status();
+  std::vector<float> y(static_cast<std::size_t>(job.batch * problem.d_model));
+  if (const Status status = ffn->run(tokens_of(job, 0, job.batch), y); !status) return status;
+  const Statistics& seen = ffn->report().statistics;
+  sim::Activity activity;
+  activity.active = static_cast<double>(seen.active) / static_cast<double>(problem.d_ff * problem.batch);
+  activity.active_union = static_cast<double>(seen.active_union) / static_cast<double>(problem.d_ff);
+  Result<Plan> plan = sim::plan_for(problem, *machine, activity, sim::Residency::cold, job.cpu.threads);
+  if (plan && job.choice.plan.skip) plan->skip = true;
+  return plan;
+}
+
+/// All tokens, `batch` per call. Only the calls themselves are timed.
+Result<Outcome> run_plan(const Job& job, const Plan& plan, bool with_mask) {
+  const index_t tokens = job.x.rows, d = job.weights.d_model(), f = job.weights.d_ff();
+  Outcome outcome;
+  outcome.strategy = std::string(to_string(plan.strategy));
+  outcome.plan = plan;
+  outcome.y.resize(static_cast<std::size_t>(tokens * d));
+  if (with_mask) outcome.active.resize(static_cast<std::size_t>(tokens * f));
+  std::optional<cpu::Ffn> ffn;
+  for (index_t first = 0; first < tokens; first += job.batch) {
+    const index_t count = std::min(job.batch, tokens - first);
+    if (!ffn || ffn->problem().batch != count) {
+      Result<cpu::Ffn> created = cpu::Ffn::create(job.weights, plan, count, job.cpu);
+      if (!created) return created.status();
+      ffn.emplace(std::move(*created));
+    }
+    const auto y = std::span(outcome.y).subspan(static_cast<std::size_t>(first * d), static_cast<std::size_t>(count * d));
+    std::span<std::uint8_t> mask;
+    if (with_mask) {
+      mask = std::span(outcome.active).subspan(static_cast<std::size_t>(first * f), static_cast<std::size_t>(count * f));
+    }
+    const Stopwatch stopwatch;
+    if (const Status status = ffn->run(tokens_of(job, first, count), y, mask); !status) return status;
+    outcome.time_s += stopwatch.seconds();
+    outcome.statistics += ffn->report().statistics;
+  }
+  outcome.how = fmt::format("{}, {} thread(s)", cpu::to_string(ffn->report().isa), ffn->report().threads);
+  return outcome;
+}
+
+/// The exact reference, in blocks of tokens, so that its hidden values need not all be in memory.
+Result<Outcome> run_reference(const Job& job, ReferenceMode mode, bool with_mask) {
+  constexpr index_t kBlock = 64;
+  Outcome outcome;
+  outcome.strategy = mode == ReferenceMode::staged ? "reference" : "reference_composite";
+  outcome.how = "exact sums, rounded once";
+  for (index_t first = 0; first < job.x.rows; first += kBlock) {
+    const index_t count = std::min(kBlock, job.x.rows - first);
+    const Stopwatch stopwatch;
+    const Result<ReferenceResult> block =
+        reference(job.weights, tokens_of(job, first, count), count, mode, job.cpu.threads);
+    if (!block) return block.status();
+    outcome.time_s += stopwatch.seconds();
+    outcome.y.insert(outcome.y.end(), block->y.begin(), block->y.end());
+    for (const std::uint8_t open : block->active) outcome.statistics.active += open;
+    if (with_mask) outcome.active.insert(outcome.active.end(), block->active.begin(), block->active.end());
+  }
+  return outcome;
+}
+
+Result<Outcome> run_job(const Job& job, bool with_mask) {
+  switch (job.choice.kind) {
+    case PlanChoice::Kind::reference_staged: return run_reference(job, ReferenceMode::staged, with_mask);
+    case PlanChoice::Kind::reference_composite: return run_reference(job, ReferenceMode::composite, with_mask);
+    case PlanChoice::Kind::plan: return run_plan(job, job.choice.plan, with_mask);
+    case PlanChoice::Kind::automatic: break;
+  }
+  const Result<Plan> plan = choose_plan(job);
+  if (!plan) return plan.status();
+  return run_plan(job, *plan, with_mask);
+}
+
+/// y, and the mask if asked for: both, or neither.
+Status write_results(const Job& job, const Outcome& outcome, const RunOptions& options) {
+  if (const Status status = write_npy(options.output, outcome.y, job.x.rows, job.weights.d_model()); !status) return status;
+  if (options.mask.empty()) return {};
+  const std::vector<float> mask(outcome.active.begin(), outcome.active.end());
+  const Status status = write_npy(options.mask, mask, job.x.rows, job.weights.d_ff());
+  if (!status) {
+    std::error_code ignored;
+    fs::remove(options.output, ignored);
+  }
+  return status;
+}
+
+void print_summary(const Job& job, const Outcome& outcome, const RunOptions& options, const Context& context) {
+  const Statistics& s = outcome.statistics;
+  const index_t tokens = job.x.rows, calls = ceil_div(tokens, job.batch);
+  const auto pairs = static_cast<double>(tokens * job.weights.d_ff());
+  const auto read = static_cast<double>(weight_bytes(s));
+  context.print("layer      {}: {}, {} token(s) in {} call(s)\n", options.weights, describe(job.weights.problem(job.batch)),
+                tokens, calls);
+  context.print("schedule   {} ({}{})\n", outcome.plan ? label(*outcome.plan) : outcome.strategy, outcome.how,
+                job.choice.kind == PlanChoice::Kind::automatic ? ", chosen by auto" : "");
+  context.print("time       {}, {} per call\n", time_text(outcome.time_s),
+                time_text(outcome.time_s / static_cast<double>(calls)));
+  if (outcome.plan) {
+    context.print("weights    {} read, {}\n", bytes_text(read), rate_text(read / outcome.time_s));
+  }
+  context.print("active     {} of the hidden units", percent_text(static_cast<double>(s.active) / pairs));
+  if (outcome.plan && outcome.plan->strategy == Strategy::sign_split) {
+    context.print("; {} row(s) of W2 repaired, {} row(s) of W1 redone, {} sign(s) settled exactly", s.repaired, s.redone,
+                  s.rechecked);
+  }
+  context.print("\noutput     {} [{}, {}] f32\n", options.output, tokens, job.weights.d_model());
+  if (!options.mask.empty()) context.print("mask       {} [{}, {}] f32\n", options.mask, tokens, job.weights.d_ff());
+}
+
+Result<ExitCode> run(const RunOptions& options, const Context& context) {
+  const Result<Job> job = load(options, context);
+  if (!job) return job.status();
+  const Result<Outcome> outcome = run_job(*job, !options.mask.empty());
+  if (!outcome) return outcome.status();
+  if (const Status status = write_results(*job, *outcome, options); !status) return status;
+  print_summary(*job, *outcome, options, context);
+  if (job->choice.kind == PlanChoice::Kind::automatic) note_uncalibrated_host(context);
+  const Json document{{"strategy", outcome->strategy},
+                      {"plan", outcome->plan ? plan_json(*outcome->plan) : Json(nullptr)},
+                      {"time_s", outcome->time_s},
+                      {"stats", statistics_json(outcome->statistics)}};
+  if (const Status status = write_json(context, document); !status) return status;
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Context& context) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App& command = add_command(
+      app, "run", "Run one FFN layer: y = W2·act(W1·x + b1) + b2, gated too",
+      "Files:\n"
+      "  weights  safetensors with up.weight [F,D], down.weight [D,F], optional gate.weight [F,D], up.bias [F],\n"
+      "           gate.bias [F], down.bias [D]; metadata `activation`\n"
+      "  input    .npy [N,D] f32 (or safetensors); output .npy [N,D] f32, written whole or not at all\n"
+      "\n"
+      "The same plan gives the same bits with any instruction set and number of threads; unfused, row_fused and --skip\n"
+      "give the same bits among each other. `auto` lets the simulator choose for this machine (see `signsplit calibrate`).\n"
+      "`reference` rounds z, h and y once each; `reference_composite` rounds the exact result once.\n"
+      "\n"
+      "Examples:\n"
+      "  signsplit run --weights data/layer0-relu.safetensors --input data/layer0-x.npy --output y.npy\n"
+      "  signsplit run --weights w.safetensors --input x.npy --output y.npy --strategy sign_split --variant streams\n"
+      "  signsplit run --weights w.safetensors --input x.npy --output exact.npy --strategy reference_composite --json -");
+  command.add_option("--weights", options->weights, "The layer, safetensors")->type_name("FILE")->required();
+  command.add_option("--input", options->input, "Tokens [N, D], .npy f32 or safetensors")->type_name("FILE")->required();
+  command.add_option("--output", options->output, "Where y [N, D] goes, .npy f32")->type_name("FILE")->required();
+  command.add_option("--mask", options->mask, "Where to write which units were active, .npy f32 [N, F] of 0 and 1")
+      ->type_name("FILE");
+  command
+      .add_option("--activation", options->activation,
+                  "Instead of the file's: relu, relu2, identity, fatrelu:T, reglu, drelu")
+      ->type_name("A");
+  command.add_option("--batch", options->batch, "Tokens per call")->type_name("B")->capture_default_str();
+  add_plan_options(command, options->plan);
+  add_cpu_options(command, options->cpu);
+  add_device_option(command, options->device);
+  add_json_option(command, context);
+  on_run(command, context, [options, &context] { return run(*options, context); });
+}
+
+}  // namespace signsplit::tools

@@ -1,0 +1,150 @@
+// signsplit validate: predictions of shapes held out of calibration, written down first and then measured.
+#include <filesystem>
+#include <memory>
+
+#include "signsplit/sim/machine.hpp"
+#include "signsplit/sim/validation.hpp"
+#include "tools/command.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/host_profile.hpp"
+#include "tools/json_output.hpp"
+#include "tools/plan_list.hpp"
+#include "tools/progress.hpp"
+#include "tools/quantity_text.hpp"
+#include "tools/validation_run.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ValidateOptions {
+  std::string suite = "quick", profile = "host", device = "cpu", predictions;
+  CpuOptions cpu;
+};
+
+/// --out; else beside the JSON result; else beside the host's profile.
+Result<fs::path> predictions_place(const ValidateOptions& options, const Context& context) {
+  fs::path file = options.predictions;
+  if (file.empty() && !context.json_target.empty() && context.json_target != "-") {
+    file = fs::path(context.json_target).replace_extension(".predictions.json");
+  }
+  if (file.empty()) {
+    file = sim::host_profile_path().replace_filename("predictions.json");
+    std::error_code error;
+    if (file.has_parent_path()) fs::create_directories(file.parent_path(), error);
+  }
+  if (const Status status = check_output(file, "--out"); !status) return status;
+  return file;
+}
+
+/// Lossless schedules whose bits differ from row_fused's on the layer that was measured. sign_split may differ.
+int wrong_bits(const ValidationRun& run) {
+  int wrong = 0;
+  for (const ValidationGroup& group : run.groups) {
+    for (const CaseResult& result : group.measured.cases) {
+      const bool lossless = result.plan && result.plan->strategy != Strategy::sign_split;
+      if (lossless && result.error.empty() && !result.same_bits_as_row_fused) ++wrong;
+    }
+  }
+  return wrong;
+}
+
+void print_groups(const ValidationRun& run, const Context& context) {
+  std::string group;
+  for (const sim::ValidationPoint& p : run.points) {
+    if (p.group != group) {
+      group = p.group;
+      context.print("\n{}\n  {:<32} {:>10}  {:^23} {:>10} {:>8}\n", group, "schedule", "predicted", "90 % interval",
+                    "measured", "error");
+    }
+    const bool inside = p.measured_s >= p.low_s && p.measured_s <= p.high_s;
+    context.print("  {:<32} {:>10}  {:>10} – {:<10} {:>10} {:>+6.0f} %{}\n", p.label, time_text(p.predicted_s),
+                  time_text(p.low_s), time_text(p.high_s), time_text(p.measured_s),
+                  100 * (p.predicted_s / p.measured_s - 1), inside ? "" : "  outside");
+  }
+}
+
+void print_score(const Context& context, std::string_view name, double accuracy, double abstain, const std::string& mape) {
+  context.print("  {:<24} {:>10} {:>10} {:>12}\n", name, percent_text(accuracy), percent_text(abstain), mape);
+}
+
+void print_summary(const sim::ValidationSummary& s, const Context& context) {
+  context.print("\n{} points in {} groups; {} groups decided\n", s.points, s.groups, s.decided);
+  context.print("  {:<24} {:>10} {:>10} {:>12}\n", "fused or unfused?", "right", "abstains", "mean error");
+  print_score(context, "signsplit", s.decision_accuracy, s.abstain_rate, percent_text(s.mape));
+  print_score(context, "roofline", s.naive.roofline.decision_accuracy, s.naive.roofline.abstain_rate,
+              percent_text(s.naive.roofline_mape));
+  print_score(context, "roofline + launch", s.naive.roofline_launch.decision_accuracy,
+              s.naive.roofline_launch.abstain_rate, percent_text(s.naive.roofline_launch_mape));
+  print_score(context, "always fuse", s.naive.always_fuse.decision_accuracy, s.naive.always_fuse.abstain_rate, "-");
+  print_score(context, "never fuse", s.naive.never_fuse.decision_accuracy, s.naive.never_fuse.abstain_rate, "-");
+  context.print("  95th percentile of the error {}; median error of the gap {}; {} of the measurements inside the 90 % "
+                "interval\n",
+                percent_text(s.p95_ape), time_text(s.gap_median_abs_s), percent_text(s.coverage_90));
+}
+
+Result<ExitCode> validate(const ValidateOptions& options, const Context& context) {
+  if (const Status status = require_cpu(options.device); !status) return status;
+  const Result<cpu::Options> cpu = resolve(options.cpu);
+  if (!cpu) return cpu.status();
+  const Result<std::vector<sim::ValidationCase>> suite = sim::validation_suite(options.suite);
+  if (!suite) return invalid_argument("--suite: " + suite.message());
+  const Result<sim::Machine> machine = sim::find_machine(options.profile);
+  if (!machine) return machine.status();
+  const Result<fs::path> predictions = predictions_place(options, context);
+  if (!predictions) return predictions.status();
+
+  ValidationOptions request;
+  request.measure.threads = cpu->threads;
+  request.measure.isa = cpu->isa;
+  Progress progress("validate");
+  const Result<ValidationRun> run =
+      run_validation(*suite, *machine, *predictions, request,
+                     [&progress](double fraction, const std::string& what) { progress.update(fraction, what); });
+  progress.finish();
+  if (!run) return run.status();
+
+  if (options.profile == "host") note_uncalibrated_host(context);
+  for (const std::string& problem : run->problems) context.note("{}", one_line(problem));
+  const int wrong = wrong_bits(*run);
+  if (wrong > 0) context.note("{} lossless case(s) did not give the bits of row_fused", wrong);
+  print_groups(*run, context);
+  print_summary(run->summary, context);
+  context.print("predictions, written before the first measurement: {}\n", predictions->string());
+  if (const Status status = write_json(context, validation_json(*run)); !status) return status;
+  return wrong == 0 && run->problems.empty() ? ExitCode::done : ExitCode::check_failed;
+}
+
+}  // namespace
+
+void add_validate(CLI::App& app, Context& context) {
+  auto options = std::make_shared<ValidateOptions>();
+  CLI::App& command = add_command(
+      app, "validate", "Predict, write the predictions down, measure, and say how wrong they were",
+      "Measures shapes that calibration never saw. `right`: of the groups where measurement tells the best fused and the\n"
+      "best unfused schedule apart, those whose winner was predicted. The naive predictors stand beside.\n"
+      "Exit status 1 when a schedule could not run, or a lossless one gave other bits than row_fused.\n"
+      "\n"
+      "Examples:\n"
+      "  signsplit calibrate && signsplit validate\n"
+      "  signsplit validate --suite quick --threads 1 --json result.json");
+  command.add_option("--suite", options->suite, "Which problems: quick, some minutes on two cores")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      .add_option("--profile", options->profile, "The machine profile to predict with: host, or a .json of `calibrate`")
+      ->type_name("FILE|host")
+      ->capture_default_str();
+  command
+      .add_option("--out", options->predictions,
+                  "Where to keep the predictions, written before measuring; default: beside the JSON file, else beside the "
+                  "host's profile")
+      ->type_name("FILE");
+  add_cpu_options(command, options->cpu);
+  add_device_option(command, options->device);
+  add_json_option(command, context);
+  on_run(command, context, [options, &context] { return validate(*options, context); });
+}
+
+}  // namespace signsplit::tools

@@ -1,0 +1,215 @@
+#include "tools/validation_run.hpp"
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "signsplit/atomic_file.hpp"
+#include "signsplit/sim/calibrate.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/plan_list.hpp"
+#include "tools/prediction_json.hpp"
+#include "tools/quantity_text.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+std::string isa_name(const ValidationOptions& options) {
+  return options.measure.isa ? std::string(cpu::to_string(*options.measure.isa)) : std::string();
+}
+
+sim::Scenario scenario_of(const sim::ValidationCase& request, const Plan& plan, const ValidationOptions& options) {
+  return {request.problem,   plan, sim::expected_activity(request.active, plan, request.problem),
+          request.residency, options.measure.threads, isa_name(options)};
+}
+
+/// A case of a shape that calibration ran would be no test.
+Status check_held_out(std::span<const sim::ValidationCase> cases) {
+  for (const sim::ValidationCase& request : cases) {
+    for (const auto& [d_model, d_ff] : sim::calibration_shapes()) {
+      if (request.problem.d_model == d_model && request.problem.d_ff == d_ff) {
+        return invalid_argument(fmt::format("{}x{} is a shape of the calibration: it cannot validate", d_model, d_ff));
+      }
+    }
+  }
+  return {};
+}
+
+/// `ignore` computes something else, and is no alternative to decide about: it stays out.
+ValidationGroup predict_group(const sim::ValidationCase& request, const sim::Machine& machine,
+                              const ValidationOptions& options, std::vector<std::string>& problems) {
+  ValidationGroup group{group_name(request), request, {}, {}, {}, {}};
+  for (const Plan& plan : default_plans(request.problem, false)) {
+    const Result<sim::Prediction> prediction = sim::predict(scenario_of(request, plan, options), machine);
+    if (!prediction) {
+      problems.push_back(fmt::format("{}: {}: {}", group.name, label(plan), prediction.message()));
+      continue;
+    }
+    group.plans.push_back(plan);
+    group.predictions.push_back({label(plan), is_fused(plan), *prediction});
+  }
+  group.decision = sim::decide(group.predictions, machine);
+  return group;
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[sizeof "2026-01-01T00:00:00Z"];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Json problem_json(const Problem& problem) {
+  return {{"d_model", problem.d_model},
+          {"d_ff", problem.d_ff},
+          {"batch", problem.batch},
+          {"dtype", to_string(problem.dtype)},
+          {"activation", to_string(problem.activation, problem.gated)},
+          {"gated", problem.gated}};
+}
+
+Json predictions_json(std::span<const ValidationGroup> groups, const sim::Machine& machine) {
+  Json list = Json::array();
+  for (const ValidationGroup& group : groups) {
+    Json predictions = Json::array();
+    for (std::size_t i = 0; i < group.plans.size(); ++i) {
+      predictions.push_back(prediction_json(group.plans[i], group.predictions[i].prediction));
+    }
+    list.push_back({{"group", group.name},
+                    {"problem", problem_json(group.request.problem)},
+                    {"active", group.request.active},
+                    {"residency", to_string(group.request.residency)},
+                    {"cases", std::move(predictions)},
+                    {"decision", decision_json(group.decision)}});
+  }
+  return {{"written", utc_now()}, {"machine", Json::parse(sim::to_json(machine))}, {"groups", std::move(list)}};
+}
+
+/// Joins predictions and measurements of a group. Schedules that could not run are told of, not counted.
+void add_points(const ValidationGroup& group, const sim::Machine& machine, const ValidationOptions& options,
+                ValidationRun& run) {
+  for (std::size_t i = 0; i < group.plans.size(); ++i) {
+    const CaseResult& measured = group.measured.cases[i];
+    if (!measured.error.empty()) {
+      run.problems.push_back(fmt::format("{}: {}: {}", group.name, group.predictions[i].label, measured.error));
+      continue;
+    }
+    const sim::Prediction& predicted = group.predictions[i].prediction;
+    const sim::Scenario scenario = scenario_of(group.request, group.plans[i], options);
+    run.points.push_back({.group = group.name,
+                          .label = group.predictions[i].label,
+                          .fused = group.predictions[i].fused,
+                          .predicted_s = predicted.time_s,
+                          .low_s = predicted.low_s,
+                          .high_s = predicted.high_s,
+                          .roofline_s = sim::roofline_s(scenario, machine),
+                          .roofline_launch_s = sim::roofline_launch_s(scenario, machine),
+                          .measured_s = measured.median_s,
+                          .measured_p10_s = measured.p10_s,
+                          .measured_p90_s = measured.p90_s,
+                          .terms = predicted.terms});
+  }
+}
+
+Status measure_group(ValidationGroup& group, const ValidationOptions& options, const MeasureProgress& progress) {
+  std::vector<CaseRequest> requests;
+  for (const Plan& plan : group.plans) requests.push_back({plan, {}});
+  for (const std::string& vendor : options.vendors) requests.push_back({std::nullopt, vendor});
+  MeasureOptions measure_options = options.measure;
+  measure_options.residency = group.request.residency;
+  Result<MeasureResult> measured = measure(group.request.problem, group.request.active, requests, measure_options, progress);
+  if (!measured) return measured.status();
+  if (measured->cases.size() != requests.size()) return invalid_argument("the measurement lost a case");
+  group.measured = std::move(*measured);
+  return {};
+}
+
+Json score_json(const sim::DecisionScore& score) {
+  return {{"decision_accuracy", score.decision_accuracy}, {"abstain_rate", score.abstain_rate}};
+}
+
+Json score_json(const sim::DecisionScore& score, double mape) {
+  Json json = score_json(score);
+  json["mape"] = mape;
+  return json;
+}
+
+}  // namespace
+
+std::string group_name(const sim::ValidationCase& request) {
+  return fmt::format("{}, active {}, {}", describe(request.problem), percent_text(request.active),
+                     to_string(request.residency));
+}
+
+Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,
+                                     const std::filesystem::path& predictions_file, const ValidationOptions& options,
+                                     const ValidationProgress& progress) {
+  if (const Status status = check_held_out(cases); !status) return status;
+  ValidationRun run;
+  for (const sim::ValidationCase& request : cases) {
+    ValidationGroup group = predict_group(request, machine, options, run.problems);
+    if (!group.plans.empty()) run.groups.push_back(std::move(group));
+  }
+  if (run.groups.empty()) {
+    return invalid_argument(run.problems.empty() ? "no case to validate" : "nothing to predict: " + run.problems.front());
+  }
+  const std::string predictions = json_text(predictions_json(run.groups, machine));
+  if (const Status status = write_file(predictions_file, predictions); !status) return status;
+
+  const auto total = static_cast<double>(run.groups.size());
+  for (std::size_t i = 0; i < run.groups.size(); ++i) {
+    ValidationGroup& group = run.groups[i];
+    const auto part = [&](double fraction, const std::string&) {
+      if (progress) progress((static_cast<double>(i) + fraction) / total, group.name);
+    };
+    part(0, {});
+    if (const Status status = measure_group(group, options, part); !status) {
+      run.problems.push_back(group.name + ": " + status.message());
+      continue;
+    }
+    add_points(group, machine, options, run);
+  }
+  if (run.points.empty()) {
+    return invalid_argument("nothing could be measured" + (run.problems.empty() ? "" : ": " + run.problems.front()));
+  }
+  run.summary = sim::summarise(run.points, machine);
+  return run;
+}
+
+Json validation_json(const ValidationRun& run) {
+  Json points = Json::array();
+  for (const sim::ValidationPoint& p : run.points) {
+    points.push_back({{"group", p.group},
+                      {"label", p.label},
+                      {"fused", p.fused},
+                      {"predicted_s", p.predicted_s},
+                      {"low_s", p.low_s},
+                      {"high_s", p.high_s},
+                      {"measured_s", p.measured_s},
+                      {"measured_p10_s", p.measured_p10_s},
+                      {"measured_p90_s", p.measured_p90_s},
+                      {"roofline_s", p.roofline_s},
+                      {"roofline_launch_s", p.roofline_launch_s}});
+  }
+  const sim::ValidationSummary& s = run.summary;
+  return {{"points", std::move(points)},
+          {"summary",
+           {{"points", s.points},
+            {"groups", s.groups},
+            {"decided", s.decided},
+            {"decision_accuracy", s.decision_accuracy},
+            {"abstain_rate", s.abstain_rate},
+            {"mape", s.mape},
+            {"p95_ape", s.p95_ape},
+            {"gap_median_abs_s", s.gap_median_abs_s},
+            {"coverage_90", s.coverage_90},
+            {"naive",
+             {{"roofline", score_json(s.naive.roofline, s.naive.roofline_mape)},
+              {"roofline_launch", score_json(s.naive.roofline_launch, s.naive.roofline_launch_mape)},
+              {"always_fuse", score_json(s.naive.always_fuse)},
+              {"never_fuse", score_json(s.naive.never_fuse)}}}}}};
+}
+
+}  // namespace signsplit::tools

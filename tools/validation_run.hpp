@@ -1,0 +1,55 @@
+// Predict, write the predictions down, only then measure, and score. Shared by `validate` and `report`.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "signsplit/sim/validation.hpp"
+#include "tools/json_output.hpp"
+#include "tools/measure.hpp"
+
+namespace signsplit::tools {
+
+/// One case of a suite: alternatives for one problem, predicted and measured.
+struct ValidationGroup {
+  std::string name;                ///< "2048x8192 bf16 relu, batch 1, active 10 %, cold"
+  sim::ValidationCase request;
+  std::vector<Plan> plans;         ///< predicted, in this order
+  std::vector<sim::LabelledPrediction> predictions;  ///< of the plans, same order
+  std::optional<sim::Decision> decision;             ///< what the simulator decided beforehand
+  MeasureResult measured;          ///< of the plans in the same order, then the vendor baselines
+};
+
+struct ValidationRun {
+  std::vector<sim::ValidationPoint> points;  ///< every plan that was predicted and ran
+  sim::ValidationSummary summary;
+  std::vector<ValidationGroup> groups;
+  std::vector<std::string> problems;         ///< cases that could not run, and why, one line each
+};
+
+struct ValidationOptions {
+  MeasureOptions measure;                    ///< residency is set per case; budget_s is per case
+  std::vector<std::string> vendors = {};     ///< vendor baselines measured beside the plans ("onednn"): no predictions
+};
+
+/// What is being done, with the fraction 0..1 of the whole.
+using ValidationProgress = std::function<void(double fraction, const std::string& what)>;
+
+/// Name of the group of a case.
+[[nodiscard]] std::string group_name(const sim::ValidationCase& validation_case);
+
+/// Predicts every schedule of every case and writes the predictions to `predictions_file` (JSON, with the machine profile
+/// and the time), synced to disk, before the first measurement starts. A case or schedule that cannot run is listed in
+/// `problems` and the others go on; an error only when nothing could be predicted, written or measured.
+[[nodiscard]] Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,
+                                                   const std::filesystem::path& predictions_file,
+                                                   const ValidationOptions& options,
+                                                   const ValidationProgress& progress = {});
+
+/// points[] and summary{} with the keys of `validate --json`.
+[[nodiscard]] Json validation_json(const ValidationRun& run);
+
+}  // namespace signsplit::tools

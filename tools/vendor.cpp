@@ -1,0 +1,50 @@
+#include "tools/vendor.hpp"
+
+#include <utility>
+
+#if defined(SIGNSPLIT_HAVE_ONEDNN)
+#include "cpu/baselines/onednn.hpp"
+#endif
+
+namespace signsplit::tools {
+namespace {
+
+#if defined(SIGNSPLIT_HAVE_ONEDNN)
+class OneDnnVendor final : public VendorFfn {
+ public:
+  explicit OneDnnVendor(baselines::OneDnnFfn ffn) : ffn_(std::move(ffn)) {}
+  Status run(std::span<const float> x, std::span<float> y) override { return ffn_.run(x, y); }
+  [[nodiscard]] std::size_t weight_bytes() const override { return ffn_.weight_bytes(); }
+  [[nodiscard]] std::string description() const override { return ffn_.description(); }
+
+ private:
+  baselines::OneDnnFfn ffn_;
+};
+
+Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights& weights, index_t batch, int threads) {
+  auto ffn = baselines::OneDnnFfn::create(weights, batch, threads);
+  if (!ffn) return ffn.status();
+  return std::unique_ptr<VendorFfn>(std::make_unique<OneDnnVendor>(std::move(ffn).value()));
+}
+#else
+Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights&, index_t, int) {
+  return unsupported("this build has no oneDNN (Debian, Ubuntu: libdnnl-dev)");
+}
+#endif
+
+}  // namespace
+
+std::vector<std::string> vendor_names() {
+#if defined(SIGNSPLIT_HAVE_ONEDNN)
+  return {"onednn"};
+#else
+  return {};
+#endif
+}
+
+Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights, index_t batch, int threads) {
+  if (name == "onednn") return make_onednn(weights, batch, threads);
+  return unsupported("no vendor baseline is called " + std::string(name));
+}
+
+}  // namespace signsplit::tools
