@@ -100,6 +100,7 @@ std::string clean_body(std::string_view body, std::string_view id_prefix) {
   for (const std::string_view colour : {"black", "white", "gray", "red"}) {
     svg = replaced(svg, fmt::format(" color=\"{}\"", colour), "");
   }
+  svg = replaced(svg, "=\"black\"", "=\"currentColor\"");
   svg = replaced(svg, "xlink:href='#", fmt::format("href='#{}", id_prefix));
   svg = replaced(svg, " id='", fmt::format(" id='{}", id_prefix));
   svg = with_css_colours(svg);

@@ -171,7 +171,7 @@ std::string bandwidth_script(const sim::Machine& machine) {
 }
 
 constexpr int kBarPitch = 44;   // units of height per bar: a line of text and the bar under it
-constexpr int kBarTop = 14, kBarBottom = 58;
+constexpr int kBarTop = 14, kBarBottom = 70;
 constexpr double kLongestBar = 3.0;  // a bar beyond is cut off; its number is not
 
 std::string bars_script(const std::vector<const CaseResult*>& cases, double yardstick) {
@@ -194,7 +194,7 @@ std::string bars_script(const std::vector<const CaseResult*>& cases, double yard
   return rows + labels +
          fmt::format("set xrange [0:{:.6g}]\nset yrange [0:{}]\nunset ytics\nset border 1\nset xtics nomirror {}\n"
                      "set grid noytics\nset lmargin at screen 0.01\nset rmargin at screen 0.97\n"
-                     "set tmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset xlabel 'time, unfused = 1 (shorter is faster)'\n"
+                     "set tmargin at screen {:.4f}\nset bmargin at screen {:.4f}\nset xlabel 'time, unfused = 1 (shorter is faster)' offset 0,0.4\n"
                      "set arrow from 1, graph 0 to 1, graph 1 nohead front linecolor rgb '{}' dashtype 2 linewidth 1\n"
                      "plot NaN notitle{}\n",
                      longest, cases.size(), longest > 1.6 ? "0.5" : "0.25", 1 - kBarTop / height, kBarBottom / height, kMuted, plots);

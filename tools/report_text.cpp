@@ -48,6 +48,10 @@ std::string significant_text(double value, int digits) {
 std::string time_range_text(double low, double high) {
   if (!std::isfinite(low) || !std::isfinite(high)) return "n/a";
   const Unit& unit = unit_for(high, kTimes);
+  const Unit& low_unit = unit_for(low, kTimes);
+  if (low > 0 && high > 10 * low && low_unit.scale != unit.scale) {
+    return significant_text(low / low_unit.scale, 3) + " " + low_unit.name + "–" + significant_text(high / unit.scale, 3) + " " + unit.name;
+  }
   return significant_text(low / unit.scale, 3) + "–" + significant_text(high / unit.scale, 3) + " " + unit.name;
 }
 
@@ -69,7 +73,8 @@ std::string signed_share_text(double fraction) {
 
 std::string ratio_text(double ratio) {
   if (!std::isfinite(ratio)) return "n/a";
-  return significant_text(ratio, ratio >= 0.995 ? 3 : 2) + "×";
+  if (ratio >= 0.0995 && ratio < 9.995) return fmt::format("{:.2f}×", ratio);
+  return significant_text(ratio, ratio < 1 ? 2 : 3) + "×";
 }
 
 }  // namespace signsplit::tools

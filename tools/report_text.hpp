@@ -5,7 +5,7 @@
 
 namespace signsplit::tools {
 
-[[nodiscard]] std::string time_range_text(double low, double high);  ///< "11.9–12.8 µs", in the unit of `high`
+[[nodiscard]] std::string time_range_text(double low, double high);  ///< "11.9–12.8 µs"; "71.4 µs–14.8 ms"
 [[nodiscard]] std::string capacity_text(double bytes);               ///< "32 MiB"
 [[nodiscard]] std::string share_text(double fraction);               ///< two digits: "9.8 %", "0.04 %", "88 %", "100 %"
 [[nodiscard]] std::string signed_share_text(double fraction);        ///< "+4.1 %", "−12 %"

@@ -277,6 +277,7 @@ TEST_CASE("plots are inline SVG that scales, without ids that clash") {
   CHECK(count_of(page, "<svg class=\"plot\"") == 7);  // bandwidth, cold and warm, four cases
   CHECK(contains(page, "viewBox=\"0 0 420 "));
   CHECK_FALSE(contains(page, "rgb("));
+  CHECK_FALSE(contains(page, "\"black\""));  // would not show on a dark page
   CHECK(contains(page, "var(--sign-split)"));
   CHECK(count_of(page, " id='plot1-gpDot'") == 1);
   CHECK(count_of(page, " id='plot7-gpDot'") == 1);
@@ -310,6 +311,9 @@ TEST_CASE("inline_svg refuses what is no SVG") {
 TEST_CASE("numbers have sensible units and no more digits than they are worth") {
   CHECK(time_range_text(11.94e-6, 12.84e-6) == "11.9–12.8 µs");
   CHECK(time_range_text(0.9e-3, 1.24e-3) == "0.900–1.24 ms");
+  CHECK(time_range_text(71.4e-6, 14.83e-3) == "71.4 µs–14.8 ms");
+  CHECK(ratio_text(0.9971) == "1.00×");
+  CHECK(ratio_text(0.0312) == "0.031×");
   CHECK(capacity_text(32.0 * 1024 * 1024) == "32 MiB");
   CHECK(share_text(0.0876) == "8.8 %");
   CHECK(share_text(1.0) == "100 %");
