@@ -93,6 +93,8 @@ int run_command(int argc, const char* const* argv) {
   add_predict(app, context);
   add_calibrate(app, context);
   add_validate(app, context);
+  add_golden(app, context);
+  add_check(app, context);
   add_models(app, context);
   add_hardware(app, context);
 

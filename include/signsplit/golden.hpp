@@ -110,6 +110,7 @@ enum class Cause : std::uint8_t {
   shifted_hidden,      ///< h[j ± 1] multiplied with column j of W2
   unrepaired_tiles,    ///< the activation applied to each K tile's own sum
   rounded_operands,    ///< x, h or weights rounded to bf16 or tf32
+  rounded_output,      ///< right, but rounded to bf16 when stored
   low_precision_sums,  ///< sums kept in bf16, or errors of that size
   flushed_subnormals,
 };

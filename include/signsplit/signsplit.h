@@ -1,4 +1,5 @@
-/* The C interface: exact, fused feed-forward networks from C, and from every language that calls C. (docs/c-api.md)
+/** @file
+ * The C interface: exact, fused feed-forward networks from C, and from every language that calls C. (docs/c-api.md)
  *
  *     y = W2·act(W1·x + b1) + b2,   or gated   y = W2·(act(Wg·x + bg) ⊙ (W1·x + b1)) + b2
  *
@@ -49,19 +50,22 @@ typedef enum signsplit_status {
   SIGNSPLIT_CORRUPT_FILE = 4,     /**< A file exists, and its content breaks its format. */
   SIGNSPLIT_IO_ERROR = 5,         /**< The operating system refused to read, to write or to give memory. */
   SIGNSPLIT_OUT_OF_MEMORY = 6,    /**< A small allocation failed. */
-  SIGNSPLIT_INTERNAL_ERROR = 7    /**< A defect of the library; please report it with the message. */
+  SIGNSPLIT_INTERNAL_ERROR = 7,   /**< A defect of the library; please report it with the message. */
+  SIGNSPLIT_STATUS_FORCE_INT = 0x7fffffff /**< no status; makes the type as wide as an int, in C++ too */
 } signsplit_status;
 
 /** Element type of stored matrices. */
 typedef enum signsplit_dtype {
-  SIGNSPLIT_F32 = 0, /**< IEEE binary32 */
-  SIGNSPLIT_BF16 = 1 /**< bfloat16, the upper 16 bits of a binary32, as uint16_t */
+  SIGNSPLIT_F32 = 0,  /**< IEEE binary32 */
+  SIGNSPLIT_BF16 = 1, /**< bfloat16, the upper 16 bits of a binary32, as uint16_t */
+  SIGNSPLIT_DTYPE_FORCE_INT = 0x7fffffff /**< no dtype, see SIGNSPLIT_STATUS_FORCE_INT */
 } signsplit_dtype;
 
 /** What the exact reference rounds. */
 typedef enum signsplit_reference_mode {
-  SIGNSPLIT_STAGED = 0,   /**< z, h and y are each correctly rounded: what an ideal f32 pipeline gives */
-  SIGNSPLIT_COMPOSITE = 1 /**< the real-number value of the whole FFN, rounded once */
+  SIGNSPLIT_STAGED = 0,    /**< z, h and y are each correctly rounded: what an ideal f32 pipeline gives */
+  SIGNSPLIT_COMPOSITE = 1, /**< the real-number value of the whole FFN, rounded once */
+  SIGNSPLIT_REFERENCE_MODE_FORCE_INT = 0x7fffffff /**< no mode, see SIGNSPLIT_STATUS_FORCE_INT */
 } signsplit_reference_mode;
 
 /** One layer in packed form. Immutable. */
@@ -217,21 +221,28 @@ SIGNSPLIT_API const uint8_t* signsplit_reference_active(const signsplit_referenc
 SIGNSPLIT_API signsplit_status signsplit_error_bound(const signsplit_weights* weights, const char* plan, int64_t batch,
                                                      const float* x, size_t x_count, double* bound, size_t bound_count);
 
+/** The same for a kernel of yours, whatever the order of its additions, with fused multiply-adds or without. `accumulation`:
+ *  "f32" (all in f32), "f64" (sums in f64; z, h and y may be rounded to f32) or "bf16-activations" (x and h rounded to bf16
+ *  before they are multiplied, sums in f32). 0 where no order rounds. Computes the exact reference on the way. */
+SIGNSPLIT_API signsplit_status signsplit_kernel_bound(const signsplit_weights* weights, const char* accumulation,
+                                                      int64_t batch, const float* x, size_t x_count, double* bound,
+                                                      size_t bound_count);
+
 /** How an output compares with the exact one. */
 typedef struct signsplit_check_result {
   int passed;                 /**< 1 when no element is wrong, else 0 */
   size_t wrong;               /**< elements outside their bound, or NaN or infinite where the exact one is not, or the reverse */
   size_t first_wrong;         /**< index of the first of them; `count` when there is none */
-  size_t worst;               /**< index of the element that is the most ulps away; 0 when all are equal */
-  uint64_t max_ulp;           /**< floats between it and the exact one; UINT64_MAX for a NaN against a number */
+  size_t worst;               /**< index of the element that uses most of its bound; without bounds, the most ulps away */
+  uint64_t max_ulp;           /**< most floats between an element and the exact one; UINT64_MAX: a NaN against a number */
   size_t equal;               /**< elements equal to the exact ones (−0 equals +0, NaN equals NaN) */
   double worst_bound_fraction; /**< largest |actual − exact| over what is allowed; 0 without bounds, ∞ for a wrong NaN */
 } signsplit_check_result;
 
-/** Compares `actual` with the composite reference `exact`, `count` elements each. With `bound` (of signsplit_error_bound), an
- *  element may be off by its bound and half an ulp of the exact value, which was rounded; an infinite bound allows anything
- *  but a number in place of a NaN. Without (NULL), only equal elements pass. Answers SIGNSPLIT_OK whether or not the check
- *  passed: look at result->passed. `struct_size` is sizeof(signsplit_check_result). */
+/** Compares `actual` with the composite reference `exact`, `count` elements each. With `bound` (of signsplit_error_bound or
+ *  signsplit_kernel_bound), an element may be off by its bound and half an ulp of the exact value, which was rounded; an
+ *  infinite bound allows anything but a number in place of a NaN. Without (NULL), only equal elements pass. Answers
+ *  SIGNSPLIT_OK whether or not the check passed: look at result->passed. `struct_size` is sizeof(signsplit_check_result). */
 SIGNSPLIT_API signsplit_status signsplit_check(const float* actual, const float* exact, const double* bound, size_t count,
                                                signsplit_check_result* result, size_t struct_size);
 
