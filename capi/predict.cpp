@@ -1,0 +1,255 @@
+// signsplit_predict: a question to the simulator in JSON, its answer in JSON.
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "guard.hpp"
+#include "plan_text.hpp"
+#include "signsplit/sim/predict.hpp"
+
+namespace signsplit::capi {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Question {
+  Problem problem;
+  double active = 1.0;
+  std::string hardware = "host", isa;
+  sim::Residency residency = sim::Residency::cold;
+  int threads = 0;
+  std::vector<std::string> plans;  // texts; empty: all
+};
+
+Status broken(const std::string& key, const char* rule) {
+  return invalid_argument("request: \"" + key + "\" must be " + rule);
+}
+
+Status read(const std::string& key, const Json& value, std::string& field) {
+  if (!value.is_string()) return broken(key, "a string");
+  field = value.get<std::string>();
+  return {};
+}
+
+Status read(const std::string& key, const Json& value, index_t most, index_t& field) {
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > static_cast<std::uint64_t>(most)) {
+    return invalid_argument("request: \"" + key + "\" must be a whole number from 0 to " + std::to_string(most));
+  }
+  field = value.get<index_t>();
+  return {};
+}
+
+Status read_dtype(const Json& value, DType& field) {
+  std::string name;
+  if (Status status = read("dtype", value, name); !status) return status;
+  const std::optional<DType> dtype = parse_dtype(name);
+  if (!dtype) return broken("dtype", "f32 or bf16");
+  field = *dtype;
+  return {};
+}
+
+Status read_activation(const Json& value, Problem& problem) {
+  std::string name;
+  if (Status status = read("activation", value, name); !status) return status;
+  const auto parsed = parse_activation(name);
+  if (!parsed) return broken("activation", "relu, relu2, fatrelu:T, identity, reglu or drelu");
+  problem.activation = parsed->activation;
+  problem.gated = problem.gated || parsed->must_be_gated;
+  return {};
+}
+
+Status read_residency(const Json& value, sim::Residency& field) {
+  std::string name;
+  if (Status status = read("residency", value, name); !status) return status;
+  if (name != "cold" && name != "warm") return broken("residency", "cold or warm");
+  field = name == "warm" ? sim::Residency::warm : sim::Residency::cold;
+  return {};
+}
+
+Status read_plans(const Json& value, std::vector<std::string>& plans) {
+  if (!value.is_array() || value.empty()) return broken("plans", "an array of names or plan objects, not empty");
+  for (const Json& plan : value) {
+    if (!plan.is_string() && !plan.is_object()) return broken("plans", "an array of names or plan objects, not empty");
+    plans.push_back(plan.is_string() ? plan.get<std::string>() : plan.dump());
+  }
+  return {};
+}
+
+Status read_field(const std::string& key, const Json& value, Question& question) {
+  constexpr index_t kMostThreads = 1024;
+  if (key == "d_model") return read(key, value, kMaxExtent, question.problem.d_model);
+  if (key == "d_ff") return read(key, value, kMaxExtent, question.problem.d_ff);
+  if (key == "batch") return read(key, value, kMaxExtent, question.problem.batch);
+  if (key == "dtype") return read_dtype(value, question.problem.dtype);
+  if (key == "activation") return read_activation(value, question.problem);
+  if (key == "residency") return read_residency(value, question.residency);
+  if (key == "hardware") return read(key, value, question.hardware);
+  if (key == "isa") return read(key, value, question.isa);
+  if (key == "plans") return read_plans(value, question.plans);
+  if (key == "gated") {
+    if (!value.is_boolean()) return broken(key, "true or false");
+    question.problem.gated = question.problem.gated || value.get<bool>();
+    return {};
+  }
+  if (key == "active") {
+    if (!value.is_number()) return broken(key, "a number above 0 and up to 1");
+    question.active = value.get<double>();
+    return question.active > 0.0 && question.active <= 1.0 ? Status{} : broken(key, "a number above 0 and up to 1");
+  }
+  if (key == "threads") {
+    index_t threads = 0;
+    const Status status = read(key, value, kMostThreads, threads);
+    question.threads = static_cast<int>(threads);
+    return status;
+  }
+  return invalid_argument("request: unknown key \"" + key + "\"");
+}
+
+Result<Question> parse_question(std::string_view text) {
+  const Json request = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!request.is_object()) return invalid_argument("request: must be a JSON object");
+  Question question;
+  for (const auto& [key, value] : request.items()) {
+    if (Status status = read_field(key, value, question); !status) return status;
+  }
+  for (const char* key : {"d_model", "d_ff"}) {
+    if (!request.contains(key)) return invalid_argument("request: \"" + std::string(key) + "\" is missing");
+  }
+  if (Status status = validate(question.problem); !status) return status;
+  return question;
+}
+
+/// Default plans of every schedule that is valid for the problem.
+std::vector<Plan> all_plans(const Problem& problem) {
+  std::vector<Plan> plans;
+  const auto add = [&](const Plan& plan) {
+    if (validate(plan, problem).ok()) plans.push_back(plan);
+  };
+  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused}) {
+    for (const bool skip : {false, true}) add(default_plan(problem, strategy, skip));
+  }
+  for (const Variant variant : {Variant::interim, Variant::streams, Variant::telescoping, Variant::ignore}) {
+    for (const Repair repair : {Repair::none, Repair::selective, Repair::full, Repair::redo}) {
+      for (const bool skip : {false, true}) add(default_sign_split_plan(problem, variant, repair, skip));
+    }
+  }
+  return plans;
+}
+
+Result<std::vector<Plan>> plans_of(const Question& question) {
+  if (question.plans.empty()) return all_plans(question.problem);
+  std::vector<Plan> plans;
+  for (const std::string& text : question.plans) {
+    const Result<Plan> plan = parse_plan(text.c_str(), question.problem);
+    if (!plan) return plan.status();
+    if (Status status = validate(*plan, question.problem); !status) return status;
+    plans.push_back(*plan);
+  }
+  return plans;
+}
+
+Json bytes_json(const Statistics& s) {
+  return {{"bytes_up", s.bytes_up},
+          {"bytes_gate", s.bytes_gate},
+          {"bytes_down", s.bytes_down},
+          {"bytes_up_again", s.bytes_up_again},
+          {"bytes_down_again", s.bytes_down_again},
+          {"bytes_x", s.bytes_x},
+          {"bytes_h", s.bytes_h},
+          {"bytes_y", s.bytes_y},
+          {"tiles", s.tiles},
+          {"active", s.active},
+          {"active_union", s.active_union},
+          {"pushed_rows", s.pushed_rows},
+          {"repaired", s.repaired},
+          {"redone", s.redone},
+          {"rechecked", s.rechecked},
+          {"certified", s.certified},
+          {"refined", s.refined}};
+}
+
+Json case_json(const Plan& plan, const sim::Prediction& prediction) {
+  Json terms = Json::object();
+  for (const auto& [name, seconds] : prediction.terms.named()) terms[name] = seconds;
+  return {{"strategy", to_string(plan.strategy)},
+          {"variant", to_string(plan.variant)},
+          {"repair", to_string(plan.repair)},
+          {"skip", plan.skip},
+          {"label", label(plan)},
+          {"time_s", prediction.time_s},
+          {"low_s", prediction.low_s},
+          {"high_s", prediction.high_s},
+          {"terms", std::move(terms)},
+          {"bytes", bytes_json(prediction.bytes)}};
+}
+
+Json decision_json(const std::optional<sim::Decision>& decision) {
+  if (!decision) return nullptr;
+  return {{"winner", decision->winner},
+          {"loser", decision->loser},
+          {"gap_s", decision->gap_s},
+          {"uncertainty_s", decision->uncertainty_s},
+          {"verdict", sim::to_string(decision->verdict)}};
+}
+
+/// Plans that the machine's profile cannot answer for are left out, as the command does; unless that leaves none.
+Result<Json> predict_all(const Question& question) {
+  const Result<sim::Machine> machine = sim::find_machine(question.hardware);
+  if (!machine) return machine.status();
+  const Result<std::vector<Plan>> plans = plans_of(question);
+  if (!plans) return plans.status();
+  Json cases = Json::array();
+  std::vector<sim::LabelledPrediction> labelled;
+  Status first_failure;
+  for (const Plan& plan : *plans) {
+    const auto prediction =
+        sim::predict({question.problem, plan, sim::expected_activity(question.active, plan, question.problem),
+                      question.residency, question.threads, question.isa},
+                     *machine);
+    if (!prediction) {
+      if (first_failure.ok()) first_failure = prediction.status();
+      continue;
+    }
+    cases.push_back(case_json(plan, *prediction));
+    if (plan.variant != Variant::ignore) {  // computes something else, and takes no part in the decision
+      labelled.push_back({label(plan), plan.strategy != Strategy::unfused, *prediction});
+    }
+  }
+  if (cases.empty() && !first_failure.ok()) return first_failure;
+  return Json{{"cases", std::move(cases)}, {"decision", decision_json(sim::decide(labelled, *machine))}};
+}
+
+Status hand_out(const std::string& text, char** answer) {
+  auto* const copy = static_cast<char*>(std::malloc(text.size() + 1));
+  if (copy == nullptr) throw std::bad_alloc();
+  std::memcpy(copy, text.c_str(), text.size() + 1);
+  *answer = copy;
+  return {};
+}
+
+}  // namespace
+}  // namespace signsplit::capi
+
+using namespace signsplit;
+using namespace signsplit::capi;
+
+extern "C" {
+
+signsplit_status signsplit_predict(const char* request, char** answer) {
+  return guarded([&]() -> Status {
+    if (Status status = require(answer, "answer"); !status) return status;
+    *answer = nullptr;
+    if (Status status = require(request, "request"); !status) return status;
+    const Result<Question> question = parse_question(request);
+    if (!question) return question.status();
+    const Result<Json> document = predict_all(*question);
+    if (!document) return document.status();
+    return hand_out(document->dump(2, ' ', false, Json::error_handler_t::replace) + '\n', answer);
+  });
+}
+
+void signsplit_string_destroy(char* string) { std::free(string); }
+
+}  // extern "C"
