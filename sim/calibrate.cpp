@@ -76,12 +76,11 @@ Status measure_curves(Session& session, Machine& machine) {
 void measure_synchronisation(Session& session, Machine& machine) {
   machine.barrier_s.clear();
   machine.fork_join_s.clear();
-  session.begin("barrier");
+  session.begin("barrier, fork and join");
   for (const int threads : {1, session.threads}) {
     if (!machine.barrier_s.empty() && threads == 1) continue;
     machine.barrier_s.push_back({threads, session.measured(probe_barrier(threads, session.repetitions()), "s")});
   }
-  session.begin("fork and join");
   for (const int threads : {1, session.threads}) {
     if (!machine.fork_join_s.empty() && threads == 1) continue;
     machine.fork_join_s.push_back({threads, session.measured(probe_fork_join(threads, session.repetitions()), "s")});
@@ -134,7 +133,7 @@ Result<Machine> calibrate_host(const CalibrateOptions& options) {
 
     std::vector<Trial> trials;
     if (options.trial) trials = trial_requests(machine.threads, options.quick);
-    Session session{options, machine.threads, (machine.threads > 1 ? 5 : 4) + static_cast<int>(trials.size()), 0, {}};
+    Session session{options, machine.threads, (machine.threads > 1 ? 4 : 3) + static_cast<int>(trials.size()), 0, {}};
     if (Status status = measure_curves(session, machine); !status.ok()) return status;
     measure_synchronisation(session, machine);
     measure_fma(session, machine);

@@ -24,8 +24,7 @@ class CountingSink {
     ++counts_.tiles;
     counts_.up_elements += u64(hidden.size() * k.size());
     counts_.up_pieces += u64(hidden.size());
-    const bool whole_rows = k.first && k.last;
-    counts_.up_jumps += !whole_rows ? u64(hidden.size()) : previous_ == Product::up ? 0 : 1;
+    counts_.up_jumps += previous_ == Product::up ? 0 : 1;
     previous_ = Product::up;
   }
   void activate(HiddenRange) {}

@@ -51,7 +51,7 @@ Trial make_trial(const char* what, Problem problem, Plan plan, double active, Re
 
 /// Positions in trial_requests().
 enum TrialIndex : std::size_t {
-  kUpF32, kDownF32, kUpBf16, kDownBf16, kStreamsBf16, kPiecesBf16, kBatchBf16, kUnfusedDram, kFusedDram, kSkipDram,
+  kUpF32, kDownF32, kUpBf16, kDownBf16, kStreamsBf16, kPiecesBf16, kBatchBf16, kUnfusedDram, kFusedDram, kSkipDram, kBatchDram,
 };
 
 // Layers small enough for half of a 1 MiB second-level cache in f32, and one far beyond it.
@@ -81,9 +81,10 @@ double gap_residual(const Machine& machine, const std::string& isa, const Trial&
 }
 
 void fit_errors(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
-  // Floors: the trials that a parameter was fitted to say little about shapes not seen.
+  // Floors: the trials that a parameter was fitted to say little about shapes not seen. On the first machine, a 2-core Xeon
+  // virtual machine, the quick suite found a mean error of 9 % and a 95th percentile of 20 %.
   const char* source = "signsplit calibrate: what the fit leaves of the trials, at least the floor";
-  machine.model["error"] = {std::max(0.08, residual(machine, isa, trials)), "1", Kind::fitted, source, 0.0};
+  machine.model["error"] = {std::max(0.18, residual(machine, isa, trials)), "1", Kind::fitted, source, 0.0};
   const double gap = gap_residual(machine, isa, trials[kUnfusedDram], trials[kFusedDram]);
   machine.model["gap_error"] = {std::clamp(gap, 0.02, 0.10), "1", Kind::fitted, source, 0.0};
 }
@@ -124,6 +125,7 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
   const double small = quick ? 0.2 : 0.4, large = quick ? 1.0 : 2.0;
   const Problem f32 = resident(DType::f32), bf16 = resident(DType::bf16), batch = resident(DType::bf16, 4);
   const Problem dram{kDramShape.first, kDramShape.second, 1, DType::bf16, {}, false};
+  const Problem dram_batch{kDramShape.first, kDramShape.second, 4, DType::bf16, {}, false};
   const auto fused = [](const Problem& problem, bool skip) { return default_plan(problem, Strategy::row_fused, skip); };
   const auto split = [](const Problem& problem, Variant variant, index_t k_tiles) {
     return one_part(default_sign_split_plan(problem, variant, Repair::selective, false, k_tiles));
@@ -140,20 +142,22 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
       make_trial("unfused, main memory bf16", dram, default_plan(dram, Strategy::unfused), 0.5, cold, threads, large),
       make_trial("row_fused, main memory bf16", dram, fused(dram, false), 0.5, cold, threads, large),
       make_trial("row_fused+skip, main memory bf16", dram, fused(dram, true), 0.2, cold, threads, large),
+      make_trial("row_fused, batch 4, main memory bf16", dram_batch, fused(dram_batch, false), 0.5, cold, threads, large),
   };
 }
 
 void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
-  // The parameters depend on each other weakly: the second round starts from the first one's values.
-  for (int round = 0; round < 2; ++round) {
+  // The parameters depend on each other: every round starts from the values of the one before.
+  for (int round = 0; round < 6; ++round) {
     fit_rate(machine, isa, "up_f32", trials[kUpF32]);
     fit_rate(machine, isa, "down_f32", trials[kDownF32]);
     fit_rate(machine, isa, "up_bf16", trials[kUpBf16]);
     fit_rate(machine, isa, "down_bf16", trials[kDownBf16]);
-    fit_model(machine, isa, "piece_overhead_s", trials[kPiecesBf16], 0.0, 1e-6);
+    fit_model(machine, isa, "push_overhead_s", trials[kPiecesBf16], 0.0, 1e-6);
     fit_rate(machine, isa, "streams_bf16", trials[kStreamsBf16]);
     fit_rate(machine, isa, "token_bf16", trials[kBatchBf16]);
-    fit_model(machine, isa, "overlap_loss", trials[kUnfusedDram], 0.0, 1.0);
+    fit_model(machine, isa, "stream_efficiency", trials[kUnfusedDram], 0.3, 1.0);
+    fit_model(machine, isa, "overlap_loss", trials[kBatchDram], 0.0, 1.0);
     fit_model(machine, isa, "gather_gap_bytes", trials[kSkipDram], 0.0, 65536.0);
   }
   Quantity token = *kernel_rate(machine, isa, "token_bf16");

@@ -13,11 +13,13 @@ struct ModelField {
 };
 
 inline constexpr ModelField kModelFields[] = {
-    {"overlap_loss", "1", 0.15},       // share of the smaller of stream and arithmetic that is not hidden
+    {"stream_efficiency", "1", 0.9},   // bandwidth that the kernels' row streams reach, share of a pure load loop's
+    {"overlap_loss", "1", 0.05},       // share of the smaller of stream and arithmetic that is not hidden
     {"gather_gap_bytes", "B", 512.0},  // bytes' worth of time lost whenever the address stream jumps
     {"first_byte_s", "s", 3e-7},       // from the start of a phase to its first weights
     {"imbalance", "1", 0.01},          // wait for the slowest of many workers, share of a phase
-    {"piece_overhead_s", "s", 1e-8},   // per row piece of product 1: folding the accumulators, activation
+    {"piece_overhead_s", "s", 1e-8},   // per row piece of product 1 and token: folding the accumulators, activation
+    {"push_overhead_s", "s", 3e-8},    // the same under sign_split, which also keeps its streams and decides what to push
     {"error", "1", 0.15},              // relative half width of what the equations leave out, 90 %
     {"gap_error", "1", 0.03},          // the same of the difference of two schedules, share of the time
 };

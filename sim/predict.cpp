@@ -19,7 +19,7 @@ struct Model {
   const Machine& machine;
   int threads = 1;
   ElementTimes element;
-  double overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0, piece = 0;
+  double stream_efficiency = 1, overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0, piece = 0;
 };
 
 /// What one product phase has to do. Bytes and elements of all parts together.
@@ -66,11 +66,13 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   }
   const double more_tokens = static_cast<double>(scenario.problem.batch - 1) * seconds[2];
   model.element = {seconds[0] + more_tokens, seconds[1] + more_tokens, seconds[3]};
+  model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.overlap_loss = model_value(machine, "overlap_loss").value;
   model.gap_bytes = model_value(machine, "gather_gap_bytes").value;
   model.first_byte = model_value(machine, "first_byte_s").value;
+  const bool split = scenario.plan.strategy == Strategy::sign_split;
   model.imbalance = model_value(machine, "imbalance").value;
-  model.piece = model_value(machine, "piece_overhead_s").value * static_cast<double>(scenario.problem.batch);
+  model.piece = model_value(machine, split ? "push_overhead_s" : "piece_overhead_s").value * static_cast<double>(scenario.problem.batch);
   return model;
 }
 
@@ -129,7 +131,7 @@ struct PhaseTime {
 };
 
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
-  const double rate = bandwidth(model.machine, workers, footprint);
+  const double rate = bandwidth(model.machine, workers, footprint) * model.stream_efficiency;
   const double stream = share * (demand.stream_bytes + demand.jumps * model.gap_bytes) / rate;
   const double busy = share * demand.busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,

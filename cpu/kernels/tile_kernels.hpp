@@ -16,6 +16,18 @@ inline const T* row_start(const void* matrix, index_t row_bytes, index_t row) {
   return reinterpret_cast<const T*>(static_cast<const char*>(matrix) + row * row_bytes);
 }
 
+/// The rows of the block after this one, or the last row again. They are prefetched while this block is computed, because
+/// the hardware's prefetchers start anew at every row and page: 5 to 10 % less time on layers of 2 to 270 MB, from the
+/// last-level cache as from memory (2-core Xeon virtual machine).
+constexpr int kIntoSecondLevel = 2;  // locality argument of __builtin_prefetch
+template <class T, class Rows, int R>
+inline void next_rows(const Rows& a, index_t i, const T* (&next)[R]) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    next[r] = row_start<T>(a.matrix, a.row_bytes, a.rows[i + r < a.row_count ? i + r : a.row_count - 1]);
+  }
+}
+
 /// Folds `count` vectors, upper half onto lower, then the lanes: the lower levels of the 64-partial tree.
 template <class L, int Count>
 inline float fold_vectors(typename L::vector (&v)[Count]) {
@@ -28,7 +40,7 @@ inline float fold_vectors(typename L::vector (&v)[Count]) {
 }
 
 /// R rows × B tokens with all their partials in registers. `i`, `b` locate the block inside the tile.
-template <class L, class T, int R, int B>
+template <class L, class T, int R, int B, bool Prefetch>
 inline void dot_block(const DotRows& a, index_t i, index_t b) {
   constexpr int count = kPartials / L::width;
   using V = typename L::vector;
@@ -36,6 +48,8 @@ inline void dot_block(const DotRows& a, index_t i, index_t b) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) w[r] = row_start<T>(a.matrix, a.row_bytes, a.rows[i + r]);
   const float* x = a.x + b * a.x_stride;
+  const T* next[R];
+  next_rows<T>(a, i + R, next);
 
   V acc[R][B][count];
 #pragma GCC unroll 4
@@ -48,6 +62,14 @@ inline void dot_block(const DotRows& a, index_t i, index_t b) {
     }
   }
   for (index_t k = 0; k < a.k; k += kPartials) {
+    if constexpr (Prefetch && L::width > 1) {
+      constexpr int line = 64 / static_cast<int>(sizeof(T));
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kPartials; v += line) __builtin_prefetch(next[r] + k + v, 0, kIntoSecondLevel);
+      }
+    }
 #pragma GCC unroll 64
     for (int v = 0; v < count; ++v) {
       V xv[B];
@@ -76,23 +98,28 @@ inline void dot_block(const DotRows& a, index_t i, index_t b) {
   }
 }
 
+/// One block of rows against all tokens, B at a time: the weights come from memory once, then from the first-level cache.
+template <class L, class T, int R, int B>
+inline void dot_block_tokens(const DotRows& a, index_t i) {
+  index_t b = 0;
+  if (a.batch >= B) {
+    dot_block<L, T, R, B, true>(a, i, 0);
+    for (b = B; b + B <= a.batch; b += B) dot_block<L, T, R, B, false>(a, i, b);
+  }
+  for (; b < a.batch; ++b) dot_block<L, T, R, 1, false>(a, i, b);
+}
+
 template <class L, class T>
 void dot_rows(const DotRows& a) {
   constexpr int R = L::rows_per_block, B = L::tokens_per_block;
-  index_t b = 0;
-  if constexpr (B > 1) {  // two tokens share each weight that is loaded and converted
-    constexpr int R2 = R / B;
-    for (; b + B <= a.batch; b += B) {
-      index_t i = 0;
-      for (; i + R2 <= a.row_count; i += R2) dot_block<L, T, R2, B>(a, i, b);
-      for (; i < a.row_count; ++i) dot_block<L, T, 1, B>(a, i, b);
-    }
+  index_t i = 0;
+  if (B > 1 && a.batch > 1) {  // tokens share each weight that is loaded and converted
+    for (; i + R / B <= a.row_count; i += R / B) dot_block_tokens<L, T, R / B, B>(a, i);
+    for (; i < a.row_count; ++i) dot_block_tokens<L, T, 1, B>(a, i);
+    return;
   }
-  for (; b < a.batch; ++b) {
-    index_t i = 0;
-    for (; i + R <= a.row_count; i += R) dot_block<L, T, R, 1>(a, i, b);
-    for (; i < a.row_count; ++i) dot_block<L, T, 1, 1>(a, i, b);
-  }
+  for (; i + R <= a.row_count; i += R) dot_block_tokens<L, T, R, 1>(a, i);
+  for (; i < a.row_count; ++i) dot_block_tokens<L, T, 1, 1>(a, i);
 }
 
 /// z = Σ x·w and s = Σ |x|·|w| together: P = (s + z)/2 and N = z − P are the two monotone streams of the sign split.
@@ -141,8 +168,14 @@ inline void add_block(const AddRows& a, index_t i) {
     V cv[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) cv[r] = L::broadcast(c[r]);
+    const T* next[R];
+    next_rows<T>(a, i + R, next);
 #pragma GCC unroll 2
     for (index_t d = 0; d < a.columns; d += L::width) {
+      if constexpr (L::width > 1) {
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) __builtin_prefetch(next[r] + d, 0, kIntoSecondLevel);
+      }
       V y = L::load_aligned(a.y + d);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) y = L::fma(cv[r], L::load(w[r] + d), y);

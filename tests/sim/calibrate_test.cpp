@@ -19,7 +19,7 @@ Machine known_machine() {
   Machine m = test::sample_machine();
   const double rates[] = {6e9, 5e9, 7e9, 4e9, 3e9, 2.5e9, 8e9, 8e9};
   for (std::size_t i = 0; i < 8; ++i) m.rates[i + 1].per_s.value = rates[i];
-  m.model["overlap_loss"].value = 0.3;
+  m.model["stream_efficiency"].value = 0.8;
   m.model["gather_gap_bytes"].value = 900;
   m.model["piece_overhead_s"].value = 2e-8;
   return m;
@@ -57,10 +57,10 @@ TEST_CASE("one parameter: the fit predicts what was measured") {
 TEST_CASE("all trials: the fit reproduces them") {
   const Machine truth = known_machine();
   const std::vector<Trial> trials = pretend_all(truth);
-  CHECK(trials.size() + 5 <= 15);
+  CHECK(trials.size() + 4 <= 15);
   Machine fitted = test::sample_machine();
   fit_all(fitted, "avx2", trials);
-  CHECK(fitted.model.at("error").value == 0.08);     // the floor: nothing is left over that the equations cannot say
+  CHECK(fitted.model.at("error").value == 0.18);     // the floor: nothing is left over that the equations cannot say
   CHECK(fitted.model.at("gap_error").value == 0.02);
   const auto again = parse_machine(to_json(fitted), "fitted");
   REQUIRE_MESSAGE(again.ok(), again.message());

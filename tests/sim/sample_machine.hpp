@@ -27,10 +27,12 @@ inline sim::Machine sample_machine() {
     m.rates.push_back({"avx2", name, assumed(10e9, "elem/s")});
   }
   m.rates.push_back({"avx2", "exact", assumed(1e8, "elem/s")});
+  m.model["stream_efficiency"] = assumed(1.0, "1");
   for (const char* name : {"overlap_loss", "imbalance", "error", "gap_error"}) m.model[name] = assumed(0.0, "1");
   m.model["gather_gap_bytes"] = assumed(0.0, "B");
   m.model["first_byte_s"] = assumed(0.0, "s");
   m.model["piece_overhead_s"] = assumed(0.0, "s");
+  m.model["push_overhead_s"] = assumed(0.0, "s");
   m.noise_cv = 0.01;
   return m;
 }
