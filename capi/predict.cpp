@@ -121,25 +121,8 @@ Result<Question> parse_question(std::string_view text) {
   return question;
 }
 
-/// Default plans of every schedule that is valid for the problem.
-std::vector<Plan> all_plans(const Problem& problem) {
-  std::vector<Plan> plans;
-  const auto add = [&](const Plan& plan) {
-    if (validate(plan, problem).ok()) plans.push_back(plan);
-  };
-  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused}) {
-    for (const bool skip : {false, true}) add(default_plan(problem, strategy, skip));
-  }
-  for (const Variant variant : {Variant::interim, Variant::streams, Variant::telescoping, Variant::ignore}) {
-    for (const Repair repair : {Repair::none, Repair::selective, Repair::full, Repair::redo}) {
-      for (const bool skip : {false, true}) add(default_sign_split_plan(problem, variant, repair, skip));
-    }
-  }
-  return plans;
-}
-
 Result<std::vector<Plan>> plans_of(const Question& question) {
-  if (question.plans.empty()) return all_plans(question.problem);
+  if (question.plans.empty()) return default_plans(question.problem);
   std::vector<Plan> plans;
   for (const std::string& text : question.plans) {
     const Result<Plan> plan = parse_plan(text.c_str(), question.problem);
@@ -148,50 +131,6 @@ Result<std::vector<Plan>> plans_of(const Question& question) {
     plans.push_back(*plan);
   }
   return plans;
-}
-
-Json bytes_json(const Statistics& s) {
-  return {{"bytes_up", s.bytes_up},
-          {"bytes_gate", s.bytes_gate},
-          {"bytes_down", s.bytes_down},
-          {"bytes_up_again", s.bytes_up_again},
-          {"bytes_down_again", s.bytes_down_again},
-          {"bytes_x", s.bytes_x},
-          {"bytes_h", s.bytes_h},
-          {"bytes_y", s.bytes_y},
-          {"tiles", s.tiles},
-          {"active", s.active},
-          {"active_union", s.active_union},
-          {"pushed_rows", s.pushed_rows},
-          {"repaired", s.repaired},
-          {"redone", s.redone},
-          {"rechecked", s.rechecked},
-          {"certified", s.certified},
-          {"refined", s.refined}};
-}
-
-Json case_json(const Plan& plan, const sim::Prediction& prediction) {
-  Json terms = Json::object();
-  for (const auto& [name, seconds] : prediction.terms.named()) terms[name] = seconds;
-  return {{"strategy", to_string(plan.strategy)},
-          {"variant", to_string(plan.variant)},
-          {"repair", to_string(plan.repair)},
-          {"skip", plan.skip},
-          {"label", label(plan)},
-          {"time_s", prediction.time_s},
-          {"low_s", prediction.low_s},
-          {"high_s", prediction.high_s},
-          {"terms", std::move(terms)},
-          {"bytes", bytes_json(prediction.bytes)}};
-}
-
-Json decision_json(const std::optional<sim::Decision>& decision) {
-  if (!decision) return nullptr;
-  return {{"winner", decision->winner},
-          {"loser", decision->loser},
-          {"gap_s", decision->gap_s},
-          {"uncertainty_s", decision->uncertainty_s},
-          {"verdict", sim::to_string(decision->verdict)}};
 }
 
 /// Plans that the machine's profile cannot answer for are left out, as the command does; unless that leaves none.
@@ -212,13 +151,13 @@ Result<Json> predict_all(const Question& question) {
       if (first_failure.ok()) first_failure = prediction.status();
       continue;
     }
-    cases.push_back(case_json(plan, *prediction));
+    cases.push_back(Json::parse(sim::to_json(plan, *prediction)));
     if (plan.variant != Variant::ignore) {  // computes something else, and takes no part in the decision
-      labelled.push_back({label(plan), plan.strategy != Strategy::unfused, *prediction});
+      labelled.push_back({label(plan), is_fused(plan), *prediction});
     }
   }
   if (cases.empty() && !first_failure.ok()) return first_failure;
-  return Json{{"cases", std::move(cases)}, {"decision", decision_json(sim::decide(labelled, *machine))}};
+  return Json{{"cases", std::move(cases)}, {"decision", Json::parse(sim::to_json(sim::decide(labelled, *machine)))}};
 }
 
 Status hand_out(const std::string& text, char** answer) {

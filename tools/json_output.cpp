@@ -26,25 +26,7 @@ Status write_json(const Context& context, const Json& document) {
 
 Json plan_json(const Plan& plan) { return Json::parse(to_json(plan)); }
 
-Json statistics_json(const Statistics& s) {
-  return {{"bytes_up", s.bytes_up},
-          {"bytes_gate", s.bytes_gate},
-          {"bytes_down", s.bytes_down},
-          {"bytes_up_again", s.bytes_up_again},
-          {"bytes_down_again", s.bytes_down_again},
-          {"bytes_x", s.bytes_x},
-          {"bytes_h", s.bytes_h},
-          {"bytes_y", s.bytes_y},
-          {"tiles", s.tiles},
-          {"active", s.active},
-          {"active_union", s.active_union},
-          {"pushed_rows", s.pushed_rows},
-          {"repaired", s.repaired},
-          {"redone", s.redone},
-          {"rechecked", s.rechecked},
-          {"certified", s.certified},
-          {"refined", s.refined}};
-}
+Json statistics_json(const Statistics& statistics) { return Json::parse(to_json(statistics)); }
 
 Status check_output(const std::filesystem::path& file, std::string_view option) {
   const auto refuse = [&](std::string_view why) {

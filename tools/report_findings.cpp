@@ -4,7 +4,6 @@
 #include <cmath>
 #include <map>
 
-#include "tools/plan_list.hpp"
 
 namespace signsplit::tools {
 namespace {

@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include "signsplit/npy.hpp"
-#include "tools/plan_list.hpp"
 
 namespace signsplit::tools {
 namespace {

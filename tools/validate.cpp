@@ -8,7 +8,6 @@
 #include "tools/cpu_options.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
-#include "tools/plan_list.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
 #include "tools/validation_run.hpp"

@@ -7,7 +7,6 @@
 #include "signsplit/atomic_file.hpp"
 #include "signsplit/sim/calibrate.hpp"
 #include "tools/cpu_options.hpp"
-#include "tools/plan_list.hpp"
 #include "tools/prediction_json.hpp"
 #include "tools/quantity_text.hpp"
 

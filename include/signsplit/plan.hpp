@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "signsplit/portability.hpp"
 #include "signsplit/problem.hpp"
@@ -72,6 +73,13 @@ inline constexpr index_t kMaxHiddenTile = 1024;
 [[nodiscard]] Plan default_plan(const Problem& problem, Strategy strategy, bool skip = false);
 [[nodiscard]] Plan default_sign_split_plan(const Problem& problem, Variant variant, Repair repair, bool skip = false,
                                            index_t k_tiles = 2);
+
+/// Default plans of every schedule that is valid for the problem, each without and with skip: unfused, row_fused, and every
+/// variant and repair of sign_split. `ignore`, which computes something else, only when asked for.
+[[nodiscard]] std::vector<Plan> default_plans(const Problem& problem, bool with_ignore = true);
+
+/// True for schedules that go over the weights without a barrier between the products.
+[[nodiscard]] constexpr bool is_fused(const Plan& plan) { return plan.strategy != Strategy::unfused; }
 
 /// Equal plans have equal hashes; stable across runs and platforms.
 [[nodiscard]] std::uint64_t hash(const Plan& plan) noexcept;

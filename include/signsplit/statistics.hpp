@@ -1,6 +1,8 @@
 // Statistics: what a run did, counted while it ran. The simulator's byte counts are tested for equality against these.
 #pragma once
 
+#include <string>
+
 #include "signsplit/portability.hpp"
 
 namespace signsplit {
@@ -49,6 +51,9 @@ struct Statistics {
     return *this;
   }
 };
+
+/// JSON text of one line: every counter, in declaration order.
+[[nodiscard]] std::string to_json(const Statistics& statistics);
 
 /// Weight bytes read in all.
 constexpr std::uint64_t weight_bytes(const Statistics& s) { return s.bytes_up + s.bytes_gate + s.bytes_down; }

@@ -8,7 +8,6 @@
 #include "layer_files.hpp"
 #include "signsplit/npy.hpp"
 #include "signsplit/reference.hpp"
-#include "tools/plan_list.hpp"
 
 using namespace signsplit;
 using namespace signsplit::test;
@@ -100,7 +99,7 @@ TEST_CASE("every schedule is inside its bound, and its active units are the exac
     CHECK(exact_json["plan"].is_null());
     const FloatMatrix exact = matrix(scratch / "y.npy"), exact_mask = matrix(scratch / "mask.npy");
     CHECK(exact_mask.columns == kF);
-    for (const Plan& plan : tools::default_plans(weights->problem())) {
+    for (const Plan& plan : default_plans(weights->problem())) {
       CAPTURE(label(plan));
       const Json json = run_json(scratch, {"--plan", to_json(plan), "--mask", "mask.npy"});
       CHECK(json["strategy"] == to_string(plan.strategy));

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <string>
 
-#include "tools/plan_list.hpp"
 #include "tools/report_data.hpp"
 
 namespace signsplit::test {

@@ -9,7 +9,6 @@
 
 #include "seed.hpp"
 #include "tools/host_memory.hpp"
-#include "tools/plan_list.hpp"
 #include "tools/read_probe.hpp"
 
 using namespace signsplit;

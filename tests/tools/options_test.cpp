@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "tools/cpu_options.hpp"
-#include "tools/plan_list.hpp"
 #include "tools/plan_options.hpp"
 #include "tools/problem_options.hpp"
 

@@ -4,7 +4,6 @@
 #include "command_runner.hpp"
 #include "scratch_directory.hpp"
 #include "signsplit/sim/calibrate.hpp"
-#include "tools/plan_list.hpp"
 #include "tools/trial.hpp"
 #include "tools/validation_run.hpp"
 

@@ -104,6 +104,12 @@ struct LabelledPrediction {
 /// do not add to the uncertainty.
 [[nodiscard]] std::optional<Decision> decide(std::span<const LabelledPrediction> cases, const Machine& machine);
 
+/// JSON text of one line with the keys of `signsplit predict --json`: strategy, variant, repair, skip, label, time_s, low_s,
+/// high_s, terms{}, bytes{}.
+[[nodiscard]] std::string to_json(const Plan& plan, const Prediction& prediction);
+/// winner, loser, gap_s, uncertainty_s, verdict; "null" when there was nothing to decide.
+[[nodiscard]] std::string to_json(const std::optional<Decision>& decision);
+
 /// The plan with the least predicted time among default plans of every strategy, with and without skip.
 [[nodiscard]] Result<Plan> plan_for(const Problem& problem, const Machine& machine, const Activity& activity,
                                     Residency residency = Residency::cold, int threads = 0);
