@@ -1,5 +1,5 @@
-// Use the plan walker for an executor of your own: the walk says what comes after what, a sink does the work. This sink adds
-// in plain loops. The data are small integers, so that no sum rounds: its y must have the bits of the library's executor.
+// Use the plan walker for an executor of your own: the walk says what comes when, a sink does the work, here in plain loops.
+// The data are small integers, so that no sum rounds: y must have the bits of the library's executor.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
