@@ -70,6 +70,9 @@ void print_score(const Context& context, std::string_view name, double accuracy,
 
 void print_summary(const sim::ValidationSummary& s, const Context& context) {
   context.print("\n{} points in {} groups; {} groups decided\n", s.points, s.groups, s.decided);
+  if (s.decided == 0) {
+    context.print("in no group could both measuring and the simulator tell fused and unfused apart: `right` says nothing here\n");
+  }
   context.print("  {:<24} {:>10} {:>10} {:>12}\n", "fused or unfused?", "right", "abstains", "mean error");
   print_score(context, "signsplit", s.decision_accuracy, s.abstain_rate, percent_text(s.mape));
   print_score(context, "roofline", s.naive.roofline.decision_accuracy, s.naive.roofline.abstain_rate,
