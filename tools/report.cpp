@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,6 +22,7 @@
 #include "tools/report_page.hpp"
 #include "tools/report_real_layer.hpp"
 #include "tools/sha256.hpp"
+#include "tools/time_stamp.hpp"
 #include "tools/trial.hpp"
 #include "tools/vendor.hpp"
 
@@ -40,15 +40,6 @@ struct ReportOptions {
   bool quick = false;
   CpuOptions cpu;
 };
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[sizeof "2026-01-01T00:00:00Z"];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 std::string file_text(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);

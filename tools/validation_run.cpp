@@ -1,7 +1,6 @@
 #include "tools/validation_run.hpp"
 
 #include <algorithm>
-#include <ctime>
 #include <utility>
 
 #include "signsplit/atomic_file.hpp"
@@ -9,6 +8,7 @@
 #include "tools/cpu_options.hpp"
 #include "tools/prediction_json.hpp"
 #include "tools/quantity_text.hpp"
+#include "tools/time_stamp.hpp"
 
 namespace signsplit::tools {
 namespace {
@@ -49,15 +49,6 @@ ValidationGroup predict_group(const sim::ValidationCase& request, const sim::Mac
   }
   group.decision = sim::decide(group.predictions, machine);
   return group;
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[sizeof "2026-01-01T00:00:00Z"];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 Json problem_json(const Problem& problem) {

@@ -95,6 +95,26 @@ TEST_CASE("statistics of dense plans are what the shapes say") {
   CHECK(s.repaired == 96);
 }
 
+TEST_CASE("rebind: another layer of the same problem gives that layer's bits, any other is refused and changes nothing") {
+  std::mt19937_64 rng(seed() + 1);
+  const Problem problem{70, 40, 1, DType::bf16, {}, false};
+  const Weights first = gaussian_layer(problem, true, rng).pack(), second = gaussian_layer(problem, true, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  const Plan plan = default_plan(problem, Strategy::row_fused);
+  std::vector<float> of_first(x.size()), of_second(x.size()), got(x.size());
+  auto ffn = cpu::Ffn::create(first, plan), fresh = cpu::Ffn::create(second, plan);
+  REQUIRE(ffn->run(x, of_first));
+  REQUIRE(fresh->run(x, of_second));
+  REQUIRE_FALSE(same_bits(of_first, of_second));
+  REQUIRE(ffn->rebind(second));
+  REQUIRE(ffn->run(x, got));
+  CHECK(same_bits(got, of_second));
+  const Weights other = gaussian_layer({70, 41, 1, DType::bf16, {}, false}, true, rng).pack();
+  CHECK_FALSE(ffn->rebind(other));
+  REQUIRE(ffn->run(x, got));
+  CHECK(same_bits(got, of_second));
+}
+
 TEST_CASE("the workspace that is announced is the workspace that a plan needs") {
   const Problem problem{4096, 16384, 4, DType::bf16, {}, false};
   const Plan plan = default_plan(problem, Strategy::row_fused);
