@@ -1,0 +1,46 @@
+// What every kernel takes: one plain struct, by value.
+#pragma once
+
+#include "launch_shape.hpp"
+
+namespace signsplit::gpu {
+
+/// Device pointers of a packed layer (Weights says the layouts), null where the layer has no such array.
+struct DeviceWeights {
+  const std::byte *up = nullptr, *gate = nullptr, *down = nullptr;  ///< [F, d_padded], rows 16-byte aligned
+  const float *up_bias = nullptr, *gate_bias = nullptr;             ///< [F]
+  const float* down_bias = nullptr;                                 ///< [D]
+  const float *up_norms = nullptr, *gate_norms = nullptr;           ///< [F], read under sign_split
+  const std::uint16_t *up_scales = nullptr, *gate_scales = nullptr; ///< int8: bfloat16 [F, scale groups]
+  const std::uint16_t* down_scales = nullptr;                       ///< int8: bfloat16 [scale groups, d_padded]
+  const std::uint8_t* input_nonfinite = nullptr;                    ///< [F]; null: no row of up or gate, nor bias, is
+  const std::uint8_t* down_nonfinite = nullptr;                     ///< [F]; null: no row of down is
+};
+
+struct KernelArguments {
+  Plan plan;
+  Problem problem;
+  WalkShape shape;
+  LaunchShape launch;
+  WorkspaceLayout layout;
+  DeviceWeights weights;
+  const float* x = nullptr;             ///< [batch, d_model]
+  float* y = nullptr;                   ///< [batch, d_model]
+  std::uint8_t* active_mask = nullptr;  ///< [batch, d_ff] or null
+  std::byte* workspace = nullptr;       ///< layout.bytes, 256-byte aligned
+  bool evict_first = true;              ///< ask the second-level cache to drop weights first: they are read once
+};
+
+/// The kernels of a plan: `fused`, or `first` and then `second`.
+enum class KernelKind : std::uint8_t {
+  fused,   ///< both products and the reduction
+  first,   ///< product 1, activation, store h
+  second,  ///< product 2 and the reduction; copies W2 before it waits for `first`
+};
+SIGNSPLIT_HD constexpr int kernel_count(const Plan& plan) { return plan.strategy == Strategy::unfused ? 2 : 1; }
+SIGNSPLIT_HD constexpr KernelKind kernel_kind_at(const Plan& plan, int index) {
+  if (plan.strategy != Strategy::unfused) return KernelKind::fused;
+  return index == 0 ? KernelKind::first : KernelKind::second;
+}
+
+}  // namespace signsplit::gpu
