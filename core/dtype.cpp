@@ -2,7 +2,15 @@
 
 namespace signsplit {
 
-std::string_view to_string(DType dtype) noexcept { return dtype == DType::f32 ? "f32" : "bf16"; }
+std::string_view to_string(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::f32: return "f32";
+    case DType::bf16: return "bf16";
+    case DType::f16: return "f16";
+    case DType::int8: return "int8";
+  }
+  return {};
+}
 
 std::optional<DType> parse_dtype(std::string_view text) noexcept {
   for (const DType dtype : {DType::f32, DType::bf16}) {

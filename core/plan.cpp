@@ -9,8 +9,10 @@ namespace {
 template <class Enum, std::size_t n>
 using Names = std::array<std::pair<Enum, std::string_view>, n>;
 
-constexpr Names<Strategy, 3> kStrategies{
-    {{Strategy::unfused, "unfused"}, {Strategy::row_fused, "row_fused"}, {Strategy::sign_split, "sign_split"}}};
+constexpr Names<Strategy, 4> kStrategies{{{Strategy::unfused, "unfused"},
+                                          {Strategy::row_fused, "row_fused"},
+                                          {Strategy::sign_split, "sign_split"},
+                                          {Strategy::certified, "certified"}}};
 constexpr Names<Variant, 5> kVariants{{{Variant::none, "none"},
                                        {Variant::interim, "interim"},
                                        {Variant::streams, "streams"},
@@ -18,6 +20,8 @@ constexpr Names<Variant, 5> kVariants{{{Variant::none, "none"},
                                        {Variant::ignore, "ignore"}}};
 constexpr Names<Repair, 4> kRepairs{
     {{Repair::none, "none"}, {Repair::selective, "selective"}, {Repair::full, "full"}, {Repair::redo, "redo"}}};
+constexpr Names<Placement, 3> kPlacements{
+    {{Placement::none, "none"}, {Placement::beside, "beside"}, {Placement::residual, "residual"}}};
 constexpr Names<Launch, 2> kLaunches{{{Launch::one_region, "one_region"}, {Launch::region_per_phase, "region_per_phase"}}};
 
 /// Empty for a value that is none of the enumerators.
@@ -49,6 +53,7 @@ Status validate_names(const Plan& plan) {
   if (to_string(plan.variant).empty()) return broken("variant", "a variant", static_cast<index_t>(plan.variant));
   if (to_string(plan.repair).empty()) return broken("repair", "a repair", static_cast<index_t>(plan.repair));
   if (to_string(plan.launch).empty()) return broken("launch", "a launch", static_cast<index_t>(plan.launch));
+  if (to_string(plan.placement).empty()) return broken("placement", "a placement", static_cast<index_t>(plan.placement));
   return {};
 }
 
@@ -73,6 +78,28 @@ Status validate_schedule(const Plan& plan, const Problem& problem) {
   if (plan.repair == Repair::none) {
     return broken("repair", "selective, full or redo for variant " + variant, repair);
   }
+  return {};
+}
+
+/// The fields that only `certified` has.
+Status validate_certificate(const Plan& plan, const Problem& problem) {
+  const std::string placement(to_string(plan.placement));
+  if (plan.strategy != Strategy::certified) {
+    const std::string strategy(to_string(plan.strategy));
+    if (plan.plane_bits != 0) return broken("plane_bits", "0 for " + strategy, plan.plane_bits);
+    if (plan.plane_group != 0) return broken("plane_group", "0 for " + strategy, plan.plane_group);
+    if (plan.placement != Placement::none) return broken("placement", "none for " + strategy, placement);
+    return {};
+  }
+  if (!plan.skip) return broken("skip", "true for certified, whose dead units are skipped", "false");
+  if (problem.activation.kind == ActivationKind::identity) {
+    return invalid_argument("plan.strategy certified is not defined for the activation identity: it has no dead units");
+  }
+  if (plan.plane_bits < 2 || plan.plane_bits > 8) return broken("plane_bits", "in [2, 8] for certified", plan.plane_bits);
+  if (plan.plane_group < kAccumulators || plan.plane_group > kMaxExtent || plan.plane_group % kAccumulators != 0) {
+    return broken("plane_group", "a positive multiple of 64 for certified", plan.plane_group);
+  }
+  if (plan.placement == Placement::none) return broken("placement", "beside or residual for certified", placement);
   return {};
 }
 
@@ -102,6 +129,7 @@ Status validate(const Plan& plan, const Problem& problem) {
   if (Status status = validate(problem); !status) return status;
   if (Status status = validate_names(plan); !status) return status;
   if (Status status = validate_schedule(plan, problem); !status) return status;
+  if (Status status = validate_certificate(plan, problem); !status) return status;
   return validate_sizes(plan, problem);
 }
 
@@ -118,6 +146,12 @@ Plan default_plan(const Problem& problem, Strategy strategy, bool skip) {
   // Long tiles change less often between the two matrices: 128 units took 8 % less time than 32 from memory and from the
   // last-level cache, 256 no less than 128 (2-core Xeon virtual machine).
   plan.hidden_tile = std::clamp<index_t>(ceil_div(problem.d_ff, plan.parts), 1, 128);
+  if (strategy == Strategy::certified) {
+    plan.skip = true;
+    plan.plane_bits = 8;
+    plan.plane_group = kAccumulators;
+    plan.placement = Placement::beside;
+  }
   return plan;
 }
 
@@ -150,11 +184,15 @@ std::vector<Plan> default_plans(const Problem& problem, bool with_ignore) {
 }
 
 std::uint64_t hash(const Plan& plan) noexcept {
-  const std::uint64_t fields[] = {static_cast<std::uint64_t>(plan.strategy), static_cast<std::uint64_t>(plan.variant),
+  std::vector<std::uint64_t> fields{static_cast<std::uint64_t>(plan.strategy), static_cast<std::uint64_t>(plan.variant),
                                   static_cast<std::uint64_t>(plan.repair),   static_cast<std::uint64_t>(plan.skip),
                                   static_cast<std::uint64_t>(plan.launch),   static_cast<std::uint64_t>(plan.accumulators),
                                   static_cast<std::uint64_t>(plan.parts),    static_cast<std::uint64_t>(plan.hidden_tile),
                                   static_cast<std::uint64_t>(plan.k_tile),   static_cast<std::uint64_t>(plan.reduce_tile)};
+  if (plan.strategy == Strategy::certified) {  // only here, so that the other plans keep the hashes they always had
+    fields.insert(fields.end(), {static_cast<std::uint64_t>(plan.plane_bits), static_cast<std::uint64_t>(plan.plane_group),
+                                 static_cast<std::uint64_t>(plan.placement)});
+  }
   std::uint64_t value = 0xcbf29ce484222325u;  // FNV-1a, 64 bits, over the little-endian bytes of the fields
   for (const std::uint64_t field : fields) {
     for (int shift = 0; shift < 64; shift += 8) value = (value ^ ((field >> shift) & 0xffu)) * 0x100000001b3u;
@@ -165,17 +203,20 @@ std::uint64_t hash(const Plan& plan) noexcept {
 std::string_view to_string(Strategy strategy) noexcept { return name_of(kStrategies, strategy); }
 std::string_view to_string(Variant variant) noexcept { return name_of(kVariants, variant); }
 std::string_view to_string(Repair repair) noexcept { return name_of(kRepairs, repair); }
+std::string_view to_string(Placement placement) noexcept { return name_of(kPlacements, placement); }
 std::string_view to_string(Launch launch) noexcept { return name_of(kLaunches, launch); }
 std::optional<Strategy> parse_strategy(std::string_view text) noexcept { return find_name(kStrategies, text); }
 std::optional<Variant> parse_variant(std::string_view text) noexcept { return find_name(kVariants, text); }
 std::optional<Repair> parse_repair(std::string_view text) noexcept { return find_name(kRepairs, text); }
+std::optional<Placement> parse_placement(std::string_view text) noexcept { return find_name(kPlacements, text); }
 std::optional<Launch> parse_launch(std::string_view text) noexcept { return find_name(kLaunches, text); }
 
 std::string label(const Plan& plan) {
   std::string text(to_string(plan.strategy));
   if (plan.variant != Variant::none) text.append("/").append(to_string(plan.variant));
   if (plan.repair != Repair::none) text.append("/").append(to_string(plan.repair));
-  if (plan.skip) text.append("+skip");
+  if (plan.placement == Placement::residual) text.append("/residual");
+  if (plan.skip && plan.strategy != Strategy::certified) text.append("+skip");  // certified always skips
   return text;
 }
 

@@ -47,6 +47,9 @@ Status read_field(const std::string& key, const json& value, Plan& plan) {
   if (key == "hidden_tile") return read(key, value, plan.hidden_tile);
   if (key == "k_tile") return read(key, value, plan.k_tile);
   if (key == "reduce_tile") return read(key, value, plan.reduce_tile);
+  if (key == "plane_bits") return read(key, value, plan.plane_bits);
+  if (key == "plane_group") return read(key, value, plan.plane_group);
+  if (key == "placement") return read(key, value, plan.placement, &parse_placement);
   return invalid_argument("plan JSON: unknown key \"" + printable(key) + "\"");
 }
 
@@ -62,7 +65,10 @@ std::string to_json(const Plan& plan) {
                                 {"parts", plan.parts},
                                 {"hidden_tile", plan.hidden_tile},
                                 {"k_tile", plan.k_tile},
-                                {"reduce_tile", plan.reduce_tile}}
+                                {"reduce_tile", plan.reduce_tile},
+                                {"plane_bits", plan.plane_bits},
+                                {"plane_group", plan.plane_group},
+                                {"placement", to_string(plan.placement)}}
       .dump();
 }
 

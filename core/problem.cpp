@@ -25,6 +25,17 @@ Status validate(const Problem& problem) {
     return invalid_argument("problem.activation.threshold of fatrelu must be finite and not negative (got " +
                             std::to_string(activation.threshold) + ")");
   }
+  if (problem.group != 0 && problem.dtype != DType::int8) {
+    return invalid_argument("problem.group must be 0 for " + std::string(to_string(problem.dtype)) + ", which has no scales (got " +
+                            std::to_string(problem.group) + ")");
+  }
+  if (problem.group < 0 || problem.group > kMaxExtent || problem.group % 64 != 0) {
+    return invalid_argument("problem.group must be 0 (one scale per output row) or a positive multiple of 64 (got " +
+                            std::to_string(problem.group) + ")");
+  }
+  if (problem.arithmetic == Arithmetic::w8a8 && problem.dtype != DType::int8) {
+    return invalid_argument("problem.arithmetic w8a8 needs int8 weights (got " + std::string(to_string(problem.dtype)) + ")");
+  }
   return {};
 }
 

@@ -8,6 +8,8 @@ std::string to_json(const Statistics& s) {
   const nlohmann::ordered_json json = {{"bytes_up", s.bytes_up},
                                        {"bytes_gate", s.bytes_gate},
                                        {"bytes_down", s.bytes_down},
+                                       {"bytes_plane", s.bytes_plane},
+                                       {"bytes_scales", s.bytes_scales},
                                        {"bytes_up_again", s.bytes_up_again},
                                        {"bytes_down_again", s.bytes_down_again},
                                        {"bytes_x", s.bytes_x},

@@ -87,6 +87,7 @@ struct Ffn::State {
 Status can_run(const Plan& plan, const Problem& problem, const Options& options) {
   if (Status s = validate(problem); !s) return s;
   if (Status s = validate(plan, problem); !s) return s;
+  if (plan.strategy == Strategy::certified) return unsupported("the CPU executor does not run certified plans");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
                             std::to_string(options.threads) + ")");

@@ -34,6 +34,7 @@ class TileSink {
   void push(HiddenRange hidden, KRange k);
   void down_tile(HiddenRange hidden);
   void correct(HiddenRange hidden);
+  void certify(HiddenRange) {}
   void store_h(HiddenRange hidden);
   void load_h(HiddenRange hidden);
   void reduce(ColumnRange columns);

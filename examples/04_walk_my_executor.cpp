@@ -31,6 +31,7 @@ struct MyExecutor {
     }
   }
   void begin_part(index_t, ss::Phase) {}
+  void certify(ss::HiddenRange) {}                                 // of certified plans
   void reduce(ss::ColumnRange) {}                                  // one worker has one y for all parts
   void store_h(ss::HiddenRange) {} void load_h(ss::HiddenRange) {}   // of unfused plans; here h stays where it is
   void push(ss::HiddenRange, ss::KRange) {} void correct(ss::HiddenRange) {}  // of sign_split plans

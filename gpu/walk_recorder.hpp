@@ -7,7 +7,7 @@ namespace signsplit::gpu {
 
 /// One event as plain data. Fields that an event does not have are 0.
 struct WalkEvent {
-  enum class Kind : std::uint8_t { begin_part, up_tile, activate, push, down_tile, correct, store_h, load_h, reduce };
+  enum class Kind : std::uint8_t { begin_part, certify, up_tile, activate, push, down_tile, correct, store_h, load_h, reduce };
 
   Kind kind = Kind::begin_part;
   Phase phase = Phase::first_product;    ///< of begin_part
@@ -32,6 +32,7 @@ class WalkRecorder {
     event.item = item;
     record(event);
   }
+  SIGNSPLIT_HD void certify(HiddenRange hidden) { record(WalkEvent::Kind::certify, hidden); }
   SIGNSPLIT_HD void up_tile(HiddenRange hidden, KRange k) { record(WalkEvent::Kind::up_tile, hidden, k); }
   SIGNSPLIT_HD void activate(HiddenRange hidden) { record(WalkEvent::Kind::activate, hidden); }
   SIGNSPLIT_HD void push(HiddenRange hidden, KRange k) { record(WalkEvent::Kind::push, hidden, k); }

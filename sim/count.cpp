@@ -20,6 +20,7 @@ class CountingSink {
     if (phase != Phase::second_product) counts_.bytes_x += u64(problem_.batch * shape_.d_padded * 4);
     if (phase != Phase::first_product) counts_.bytes_y += u64(problem_.batch * shape_.d_padded * 4);
   }
+  void certify(HiddenRange) {}
   void up_tile(HiddenRange hidden, KRange k) {
     ++counts_.tiles;
     counts_.up_elements += u64(hidden.size() * k.size());

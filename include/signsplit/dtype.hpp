@@ -12,12 +12,16 @@ namespace signsplit {
 enum class DType : std::uint8_t {
   f32,   ///< IEEE binary32
   bf16,  ///< bfloat16: the upper 16 bits of a binary32
+  f16,   ///< IEEE binary16
+  int8,  ///< scale·q, q in [−127, 127], scales that are bfloat16 values: each weight is exactly a binary32
 };
 
-/// Bytes of one element.
-SIGNSPLIT_HD constexpr index_t dtype_bytes(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
+/// Bytes of one element, scales not counted.
+SIGNSPLIT_HD constexpr index_t dtype_bytes(DType dtype) {
+  return dtype == DType::f32 ? 4 : dtype == DType::int8 ? 1 : 2;
+}
 
-/// "f32", "bf16".
+/// "f32", "bf16", "f16", "int8".
 [[nodiscard]] std::string_view to_string(DType dtype) noexcept;
 /// Parses the names of to_string; nullopt for any other text.
 [[nodiscard]] std::optional<DType> parse_dtype(std::string_view text) noexcept;

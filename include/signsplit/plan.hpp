@@ -16,6 +16,7 @@ enum class Strategy : std::uint8_t {
   unfused,     ///< product 1 of all units, store h, barrier, product 2
   row_fused,   ///< per hidden tile: the whole K reduction, activation, product 2; h is never stored
   sign_split,  ///< per hidden tile and K tile: push interim activations into product 2, repair at the end of the tile
+  certified,   ///< as row_fused with skip, but a low-precision plane of the first matrix proves most dead units dead first
 };
 
 /// What sign_split pushes for K tile t of unit j (docs/sign-split.md). `none` for the other strategies.
@@ -41,6 +42,13 @@ enum class Launch : std::uint8_t {
   region_per_phase,  ///< a fork and join for every phase, as two library calls would do
 };
 
+/// Where `certified` finds the full weights of the units that its plane could not prove dead. `none` for the others.
+enum class Placement : std::uint8_t {
+  none,
+  beside,    ///< the original matrix, kept beside the plane
+  residual,  ///< a residual plane that, with the first, restores every weight bit for bit
+};
+
 /// Partial accumulators of a dot product: partial p sums k ≡ p (mod 64), k ascending, one FMA each; then a pairwise tree
 /// that folds the upper half onto the lower: 32, 16, 8, 4, 2, 1. 64 = 4 AVX-512 registers = 8 AVX2 registers = 2 values
 /// per lane of a warp.
@@ -57,6 +65,9 @@ struct Plan {
   index_t hidden_tile = 32;  ///< J, hidden units per tile. Does not change the bits of unfused and row_fused.
   index_t k_tile = 0;        ///< K tile in elements of D, a multiple of 64; 0 is the whole of D. sign_split: changes bits.
   index_t reduce_tile = 512; ///< Columns of y per item of the reduce phase, a multiple of 64. Never changes bits.
+  index_t plane_bits = 0;    ///< certified: bits of a plane element, sign included, in [2, 8]; 0 for the others. Never changes bits of y.
+  index_t plane_group = 0;   ///< certified: elements of D that share a scale and a residual norm, a multiple of 64; 0 for the others.
+  Placement placement = Placement::none;  ///< certified: beside or residual. Never changes bits of y.
 
   friend constexpr bool operator==(const Plan&, const Plan&) = default;
 };
@@ -93,12 +104,14 @@ inline constexpr index_t kMaxHiddenTile = 1024;
 [[nodiscard]] std::string_view to_string(Variant) noexcept;
 [[nodiscard]] std::string_view to_string(Repair) noexcept;
 [[nodiscard]] std::string_view to_string(Launch) noexcept;
+[[nodiscard]] std::string_view to_string(Placement) noexcept;
 [[nodiscard]] std::optional<Strategy> parse_strategy(std::string_view) noexcept;
 [[nodiscard]] std::optional<Variant> parse_variant(std::string_view) noexcept;
 [[nodiscard]] std::optional<Repair> parse_repair(std::string_view) noexcept;
 [[nodiscard]] std::optional<Launch> parse_launch(std::string_view) noexcept;
+[[nodiscard]] std::optional<Placement> parse_placement(std::string_view) noexcept;
 
-/// Short name of a plan's schedule for tables: "row_fused", "row_fused+skip", "sign_split/interim/selective".
+/// Short name of a plan's schedule for tables: "row_fused", "row_fused+skip", "sign_split/interim/selective", "certified".
 [[nodiscard]] std::string label(const Plan& plan);
 
 }  // namespace signsplit

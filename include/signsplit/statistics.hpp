@@ -13,6 +13,8 @@ struct Statistics {
   std::uint64_t bytes_up = 0;          ///< of W1 (the `up` matrix), first reads and re-reads
   std::uint64_t bytes_gate = 0;        ///< of Wg
   std::uint64_t bytes_down = 0;        ///< of W2
+  std::uint64_t bytes_plane = 0;       ///< of the certificate's plane, its scales and norms (certified strategy)
+  std::uint64_t bytes_scales = 0;      ///< of the scales of int8 weights
   std::uint64_t bytes_up_again = 0;    ///< part of bytes_up and bytes_gate that the run had read before (repairs)
   std::uint64_t bytes_down_again = 0;  ///< part of bytes_down that the run had read before (second and later pushes, repairs)
   std::uint64_t bytes_x = 0;           ///< of x, read once per part
@@ -34,6 +36,8 @@ struct Statistics {
     bytes_up += other.bytes_up;
     bytes_gate += other.bytes_gate;
     bytes_down += other.bytes_down;
+    bytes_plane += other.bytes_plane;
+    bytes_scales += other.bytes_scales;
     bytes_up_again += other.bytes_up_again;
     bytes_down_again += other.bytes_down_again;
     bytes_x += other.bytes_x;
@@ -56,6 +60,8 @@ struct Statistics {
 [[nodiscard]] std::string to_json(const Statistics& statistics);
 
 /// Weight bytes read in all.
-constexpr std::uint64_t weight_bytes(const Statistics& s) { return s.bytes_up + s.bytes_gate + s.bytes_down; }
+constexpr std::uint64_t weight_bytes(const Statistics& s) {
+  return s.bytes_up + s.bytes_gate + s.bytes_down + s.bytes_plane + s.bytes_scales;
+}
 
 }  // namespace signsplit

@@ -9,6 +9,7 @@
 //   unfused      first_product | second_product | reduce
 //   row_fused    fused                          | reduce
 //   sign_split   fused                          | reduce
+//   certified    fused                          | reduce
 #pragma once
 
 #include "signsplit/plan.hpp"
@@ -93,6 +94,7 @@ SIGNSPLIT_HD constexpr KRange k_range(const Plan& plan, WalkShape shape, index_t
 
 /// What a sink must offer. Events arrive in exactly the order in which the work has to appear to be done.
 ///   begin_part(part, phase)    start of an item of a product phase: x is loaded; but for first_product, y_part = +0
+///   certify(hidden)            certified: which units of the tile are proven dead; the up_tile events that follow are of the others
 ///   up_tile(hidden, k)         partial sums of product 1 (gate and up); sums continue from tile to tile of K, except
 ///                              under sign_split, where each K tile has sums of its own
 ///   activate(hidden)           h of a tile whose K reduction is complete: these are the coefficients of the next down_tile
@@ -105,6 +107,7 @@ SIGNSPLIT_HD constexpr KRange k_range(const Plan& plan, WalkShape shape, index_t
 template <class S>
 concept WalkSink = requires(S& sink, index_t part, Phase phase, HiddenRange hidden, KRange k, ColumnRange columns) {
   sink.begin_part(part, phase);
+  sink.certify(hidden);
   sink.up_tile(hidden, k);
   sink.activate(hidden);
   sink.push(hidden, k);
@@ -139,6 +142,7 @@ SIGNSPLIT_HD constexpr void walk(const Plan& plan, WalkShape shape, Phase phase,
       sink.down_tile(hidden);
       continue;
     }
+    if (plan.strategy == Strategy::certified) sink.certify(hidden);
     for (index_t t = 0; t < k_tiles; ++t) {
       const KRange k = k_range(plan, shape, t);
       sink.up_tile(hidden, k);

@@ -66,6 +66,36 @@ TEST_CASE("only sign_split has a variant and a repair") {
   }
 }
 
+TEST_CASE("only certified has a plane, and each of its fields a rule") {
+  const Plan dense = default_plan(kProblem, Strategy::row_fused), plan = default_plan(kProblem, Strategy::certified);
+  CHECK(contains(broken_rule(dense, kProblem, [](Plan& p) { p.plane_bits = 8; }), "plan.plane_bits must be 0 for row_fused"));
+  CHECK(contains(broken_rule(dense, kProblem, [](Plan& p) { p.plane_group = 64; }), "plan.plane_group must be 0 for row_fused"));
+  CHECK(contains(broken_rule(dense, kProblem, [](Plan& p) { p.placement = Placement::beside; }), "plan.placement must be none"));
+  CHECK(contains(broken_rule(plan, kProblem, [](Plan& p) { p.skip = false; }), "plan.skip must be true"));
+  CHECK(contains(broken_rule(plan, kProblem, [](Plan& p) { p.placement = Placement::none; }), "plan.placement must be beside or residual"));
+  for (const index_t bad : {0, 1, 9, -8}) {
+    CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_bits = bad; }), "plan.plane_bits must be in [2, 8]"));
+  }
+  for (const index_t bad : {0, -64, 96}) {
+    CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_group = bad; }), "plan.plane_group must be a positive multiple"));
+  }
+  Problem linear = kProblem;
+  linear.activation.kind = ActivationKind::identity;
+  CHECK(contains(validate(default_plan(linear, Strategy::certified), linear).message(), "has no dead units"));
+}
+
+TEST_CASE("scales and integer arithmetic belong to int8 weights") {
+  const auto rule = [](DType dtype, index_t group, Arithmetic arithmetic) {
+    return validate(Problem{.d_model = 128, .d_ff = 256, .dtype = dtype, .group = group, .arithmetic = arithmetic}).message();
+  };
+  CHECK(rule(DType::int8, 0, Arithmetic::w8a8).empty());
+  CHECK(rule(DType::int8, 64, Arithmetic::f32).empty());
+  CHECK(contains(rule(DType::bf16, 64, Arithmetic::f32), "problem.group must be 0 for bf16"));
+  CHECK(contains(rule(DType::int8, 32, Arithmetic::f32), "a positive multiple of 64 (got 32)"));
+  CHECK(contains(rule(DType::int8, -64, Arithmetic::f32), "problem.group"));
+  CHECK(contains(rule(DType::f16, 0, Arithmetic::w8a8), "w8a8 needs int8 weights"));
+}
+
 TEST_CASE("every size has its rule") {
   constexpr index_t kMin = std::numeric_limits<index_t>::min(), kMax = std::numeric_limits<index_t>::max();
   const Plan plan = default_plan(kProblem, Strategy::row_fused);

@@ -17,6 +17,7 @@ struct Recorder {
   void begin_part(index_t part, Phase phase) {
     text += "begin " + std::to_string(part) + " phase " + std::to_string(static_cast<int>(phase)) + "\n";
   }
+  void certify(HiddenRange hidden) { text += "certify " + range(hidden) + "\n"; }
   void up_tile(HiddenRange hidden, KRange k) { text += "up " + range(hidden) + k_text(k) + "\n"; }
   void activate(HiddenRange hidden) { text += "activate " + range(hidden) + "\n"; }
   void push(HiddenRange hidden, KRange k) { text += "push " + range(hidden) + k_text(k) + "\n"; }
@@ -47,8 +48,9 @@ std::string record(const Plan& plan, WalkShape shape) {
 
 /// Counts, in a constant expression, how often each hidden unit × K block is computed and each unit pushed.
 struct Counter {
-  index_t up = 0, down = 0, corrected = 0, activated = 0, stored = 0, loaded = 0, reduced = 0;
+  index_t certified = 0, up = 0, down = 0, corrected = 0, activated = 0, stored = 0, loaded = 0, reduced = 0;
   constexpr void begin_part(index_t, Phase) {}
+  constexpr void certify(HiddenRange hidden) { certified += hidden.size(); }
   constexpr void up_tile(HiddenRange hidden, KRange k) { up += hidden.size() * k.size(); }
   constexpr void activate(HiddenRange hidden) { activated += hidden.size(); }
   constexpr void push(HiddenRange, KRange) {}
@@ -106,6 +108,14 @@ TEST_CASE("sign_split: a push per K tile, and the correction at the end of the h
         "up 2-3 k0-128 first\npush 2-3 k0-128 first\ndown 2-3\n"
         "up 2-3 k128-192 last\npush 2-3 k128-192 last\ndown 2-3\ncorrect 2-3\n"
         "reduce 0-192\n");
+}
+
+TEST_CASE("certified: proofs before the tile's first product, then as row_fused") {
+  CHECK(record({.strategy = Strategy::certified, .parts = 1, .hidden_tile = 2}, walk_shape({.d_model = 64, .d_ff = 3})) ==
+        "begin 0 phase 2\n"
+        "certify 0-2\nup 0-2 k0-64 first last\nactivate 0-2\ndown 0-2\n"
+        "certify 2-3\nup 2-3 k0-64 first last\nactivate 2-3\ndown 2-3\n"
+        "reduce 0-64\n");
 }
 
 TEST_CASE("parts cover the hidden units once, in order, and differ by one at most") {

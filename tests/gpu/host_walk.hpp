@@ -30,7 +30,7 @@ struct WalkCase {
 /// tiles and column slices that do not divide D, fewer units than a tile.
 inline std::vector<WalkCase> walk_cases() {
   std::vector<WalkCase> cases;
-  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::sign_split}) {
+  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::sign_split, Strategy::certified}) {
     for (const WalkShape shape : {WalkShape{64, 1}, WalkShape{320, 97}, WalkShape{1024, 4096}}) {
       for (const index_t k_tile : {index_t{0}, index_t{128}}) {
         Plan plan;
