@@ -185,16 +185,15 @@ double TileSink::rounding_bound(Matrix matrix, index_t unit, index_t token) cons
 }
 
 /// Recomputes rows in canonical order, and makes h − u the correction of every (unit, token) marked in `stopped`.
-void TileSink::redo_rows(std::span<const index_t> rows, index_t first_unit) {
+void TileSink::redo_rows(Units units, index_t first_unit) {
   const index_t batch = run_.problem.batch;
   const bool gated = run_.problem.gated;
-  const KRange whole{0, run_.shape.d_padded, true, true};
-  dot(gated ? Matrix::gate : Matrix::up, rows, whole, nullptr, tile_.pre, nullptr);
-  if (gated) dot(Matrix::up, rows, whole, nullptr, tile_.up, nullptr);
-  statistics_.redone += rows.size();
-  statistics_.bytes_up_again += rows.size() * row_bytes() * (gated ? 2u : 1u);
-  for (std::size_t s = 0; s < rows.size(); ++s) {
-    const index_t unit = rows[s];
+  dot(first_matrix(), rows_of(first_matrix(), units, whole_row()), whole_row(), nullptr, tile_.pre, nullptr);
+  if (gated) dot(Matrix::up, rows_of(Matrix::up, units, whole_row()), whole_row(), nullptr, tile_.up, nullptr);
+  statistics_.redone += units.size();
+  statistics_.bytes_up_again += units.size() * row_bytes() * (gated ? 2u : 1u);
+  for (std::size_t s = 0; s < units.size(); ++s) {
+    const index_t unit = units[s];
     for (index_t b = 0; b < batch; ++b) {
       const index_t to = at(unit - first_unit, b), from = at(static_cast<index_t>(s), b);
       if (tile_.stopped[to] == 0) continue;

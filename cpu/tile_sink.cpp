@@ -7,6 +7,7 @@
 namespace signsplit::cpu {
 
 void TileSink::begin_part(index_t part, Phase phase) {
+  phase_ = phase;
   const index_t elems = run_.problem.batch * run_.shape.d_padded;
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
@@ -15,46 +16,111 @@ void TileSink::begin_part(index_t part, Phase phase) {
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
 }
 
-// ---- products ----
+// ---- what is read, and what after it ----
 
-void TileSink::dot(Matrix matrix, std::span<const index_t> rows, KRange k, float* partials, float* sums,
-                   float* absolute_sums) {
+RowList TileSink::rows_of(Matrix matrix, Units units, KRange k) const {
   const Weights& w = run_.weights;
   const index_t elem_bytes = dtype_bytes(w.dtype());
-  const std::byte* base = matrix == Matrix::gate ? w.gate() : w.up();
-  const DotRows args{base + k.begin * elem_bytes,
-                     w.row_bytes(),
-                     rows.data(),
-                     static_cast<index_t>(rows.size()),
-                     run_.workspace.x + k.begin,
-                     run_.shape.d_padded,
-                     run_.problem.batch,
-                     k.size(),
-                     k.first,
-                     k.last,
-                     partials,
-                     sums,
-                     absolute_sums};
+  const std::byte* base = matrix == Matrix::gate ? w.gate() : matrix == Matrix::up ? w.up() : w.down();
+  return {base + k.begin * elem_bytes, w.row_bytes(), k.size() * elem_bytes, units.data(), 0,
+          static_cast<index_t>(units.size())};
+}
+
+RowList TileSink::rows_of(Matrix matrix, HiddenRange units, KRange k) const {
+  RowList list = rows_of(matrix, Units{}, k);
+  list.first = units.begin;
+  list.row_count = units.size();
+  return list;
+}
+
+/// The next tile of the part, or the first of the next part, which the same worker takes more often than not.
+RowList TileSink::next_tile(HiddenRange hidden, Matrix matrix) const {
+  const HiddenRange next{hidden.end, std::min(hidden.end + hidden.size(), run_.shape.d_ff)};
+  return rows_of(matrix, next, matrix == Matrix::down ? whole_row() : k_range(run_.plan, run_.shape, 0));
+}
+
+/// What follows the K tile of the first matrix (the gate, if there is one) when its rows depend on no result.
+RowList TileSink::after_first_matrix(HiddenRange hidden, KRange k) const {
+  if (run_.problem.gated && !run_.plan.skip) return rows_of(Matrix::up, hidden, k);
+  if (k.last) return run_.problem.gated ? RowList{} : after_first_product(hidden);
+  return rows_of(first_matrix(), hidden, {k.end, std::min(k.end + k.size(), run_.shape.d_padded)});
+}
+
+RowList TileSink::after_first_product(HiddenRange hidden) const {
+  if (phase_ == Phase::first_product) return next_tile(hidden, first_matrix());
+  return run_.plan.skip ? RowList{} : rows_of(Matrix::down, hidden, whole_row());
+}
+
+RowList TileSink::after_down_tile(HiddenRange hidden) const {
+  if (run_.plan.strategy == Strategy::sign_split) return {};
+  if (phase_ == Phase::fused) return next_tile(hidden, first_matrix());
+  return run_.plan.skip ? RowList{} : next_tile(hidden, Matrix::down);
+}
+
+/// Bytes at the start of `now` that the call before has asked for; notes that this call will go on to ask for `next`.
+index_t TileSink::announce(const RowList& now, const RowList& next) {
+  const auto first = [](const RowList& list) { return list.rows == nullptr ? list.first : list.rows[0]; };
+  const index_t asked = announced_.matrix == now.matrix && announced_.first == first(now) ? announced_.bytes : 0;
+  announced_ = {};
+  if (next.row_count > 0) announced_ = {next.matrix, first(next), next.bytes * next.row_count};
+  return asked;
+}
+
+// ---- products ----
+
+void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
+                   const RowList& next) {
+  if (rows.row_count == 0) return;
+  const DotRows args{rows,     next,    announce(rows, next), run_.workspace.x + k.begin, run_.shape.d_padded,
+                     run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums};
   const KernelTable& kernels = run_.kernels;
+  const bool f32 = run_.weights.dtype() == DType::f32;
   if (absolute_sums != nullptr) {
-    (w.dtype() == DType::f32 ? kernels.dot_streams_f32 : kernels.dot_streams_bf16)(args);
+    (f32 ? kernels.dot_streams_f32 : kernels.dot_streams_bf16)(args);
   } else {
-    (w.dtype() == DType::f32 ? kernels.dot_f32 : kernels.dot_bf16)(args);
+    (f32 ? kernels.dot_f32 : kernels.dot_bf16)(args);
   }
-  const std::uint64_t bytes = rows.size() * static_cast<std::uint64_t>(k.size() * elem_bytes);
+  const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);
   (matrix == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += bytes;
 }
 
-void TileSink::add_rows(std::span<const index_t> rows, const float* coefficients) {
-  const Weights& w = run_.weights;
-  const AddRows args{w.down(),       w.row_bytes(),      rows.data(),          static_cast<index_t>(rows.size()),
-                     coefficients, y_part_, run_.problem.batch, run_.shape.d_padded};
-  (w.dtype() == DType::f32 ? run_.kernels.add_f32 : run_.kernels.add_bf16)(args);
-  statistics_.bytes_down += rows.size() * row_bytes();
+/// The last K tile of a tile whose result decides which rows are read next. The last few rows come in a call of their own,
+/// so that the rows found open among the others are on their way when it ends. (An open unit's row may turn out not to be
+/// wanted, and a closed one's wanted: this is a guess at what to prefetch, never at a result.)
+void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
+  const Matrix matrix = first_matrix();
+  const index_t batch = run_.problem.batch;
+  const index_t last_rows = std::min(hidden.size(), ceil_div(kMaxAheadBytes, rows_of(matrix, Units{}, k).bytes));
+  const HiddenRange early{hidden.begin, hidden.end - last_rows}, late{hidden.end - last_rows, hidden.end};
+  float* const partials = tile_.pre_partials;
+  dot(matrix, rows_of(matrix, early, k), k, partials, tile_.pre, nullptr, rows_of(matrix, late, k));
+  index_t open = 0;
+  for (index_t i = 0; i < early.size(); ++i) {
+    bool any = false;
+    for (index_t b = 0; b < batch; ++b) {
+      any |= is_open(run_.problem.activation, biased(matrix, hidden.begin + i, tile_.pre[at(i, b)]));
+    }
+    if (any) tile_.selected[open++] = hidden.begin + i;
+  }
+  const Units found{tile_.selected, static_cast<std::size_t>(open)};
+  const index_t from = at(early.size(), 0);
+  dot(matrix, rows_of(matrix, late, k), k, partials == nullptr ? nullptr : partials + from * kAccumulators,
+      tile_.pre + from, nullptr,
+      open > 0 ? rows_of(run_.problem.gated ? Matrix::up : Matrix::down, found, whole_row()) : next_tile(hidden, matrix));
+}
+
+void TileSink::add_rows(Units units, const float* coefficients, const RowList& next) {
+  if (units.empty()) return;
+  const RowList rows = rows_of(Matrix::down, units, whole_row());
+  const AddRows args{rows,    next,     announce(rows, next), coefficients,
+                     y_part_, run_.problem.batch, run_.shape.d_padded};
+  (run_.weights.dtype() == DType::f32 ? run_.kernels.add_f32 : run_.kernels.add_bf16)(args);
+  statistics_.bytes_down += units.size() * row_bytes();
 }
 
 /// Adds the tile's rows of W2; with skip_zero only those that have something to add, or must not be hidden.
-void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero) {
+void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero,
+                              const RowList& next) {
   const index_t batch = run_.problem.batch;
   index_t count = 0;
   for (index_t i = 0; i < hidden.size(); ++i) {
@@ -71,40 +137,53 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
       tile_.already_read[i] = 1;
     }
   }
-  add_rows({tile_.selected, static_cast<std::size_t>(count)}, tile_.compact);
+  add_rows({tile_.selected, static_cast<std::size_t>(count)}, tile_.compact, next);
 }
 
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
-  const bool split = run_.plan.strategy == Strategy::sign_split;
-  if (k.first) {
-    for (index_t i = 0; i < hidden.size(); ++i) tile_.rows[i] = hidden.begin + i;
-    if (split) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
-  }
-  const std::span<const index_t> rows{tile_.rows, static_cast<std::size_t>(hidden.size())};
-  KRange range = k;
-  if (split) range.first = range.last = true;  // every K tile is a sum of its own
   ++statistics_.tiles;
-  if (!run_.problem.gated) {
-    dot(Matrix::up, rows, range, tile_.pre_partials, tile_.pre,
-        run_.plan.variant == Variant::streams ? tile_.absolute : nullptr);
+  const bool split = run_.plan.strategy == Strategy::sign_split, gated = run_.problem.gated;
+  if (split && k.first) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
+  if (!split && k.last && run_.plan.skip && (gated || phase_ == Phase::fused)) {
+    dot_then_open_rows(hidden, k);
     return;
   }
-  dot(Matrix::gate, rows, range, tile_.pre_partials, tile_.pre, nullptr);
-  if (split || !run_.plan.skip) dot(Matrix::up, rows, range, tile_.up_partials, tile_.up, nullptr);
+  KRange range = k;
+  if (split) range.first = range.last = true;  // every K tile is a sum of its own
+  const Matrix matrix = first_matrix();
+  float* const absolute = run_.plan.variant == Variant::streams ? tile_.absolute : nullptr;
+  dot(matrix, rows_of(matrix, hidden, k), range, tile_.pre_partials, tile_.pre, absolute,
+      split ? RowList{} : after_first_matrix(hidden, k));
+  if (!gated || (run_.plan.skip && !split)) return;
+  dot(Matrix::up, rows_of(Matrix::up, hidden, k), range, tile_.up_partials, tile_.up, nullptr,
+      split || !k.last ? RowList{} : after_first_product(hidden));
 }
 
 void TileSink::down_tile(HiddenRange hidden) {
   ++statistics_.tiles;
   const std::uint64_t before = statistics_.bytes_down;
-  select_and_add(hidden, coefficients_, run_.plan.skip);
+  select_and_add(hidden, coefficients_, run_.plan.skip, after_down_tile(hidden));
   statistics_.pushed_rows += (statistics_.bytes_down - before) / row_bytes();
 }
 
 // ---- one unit and token ----
 
+std::span<const float> TileSink::bias_of(Matrix matrix) const {
+  return matrix == Matrix::gate ? run_.weights.gate_bias() : run_.weights.up_bias();
+}
+
 float TileSink::biased(Matrix matrix, index_t unit, float sum) const {
-  const std::span<const float> bias = matrix == Matrix::gate ? run_.weights.gate_bias() : run_.weights.up_bias();
+  const std::span<const float> bias = bias_of(matrix);
   return bias.empty() ? sum : sum + bias[static_cast<std::size_t>(unit)];
+}
+
+/// sums [units, batch] += bias.
+void TileSink::add_bias(Matrix matrix, HiddenRange hidden, float* sums) const {
+  const std::span<const float> bias = bias_of(matrix);
+  if (bias.empty()) return;
+  for (index_t i = 0; i < hidden.size(); ++i) {
+    for (index_t b = 0; b < run_.problem.batch; ++b) sums[at(i, b)] += bias[static_cast<std::size_t>(hidden.begin + i)];
+  }
 }
 
 bool TileSink::strict(index_t unit, index_t token) const {
@@ -126,33 +205,11 @@ float TileSink::unit_h(index_t unit, index_t token, float pre, float up) const {
 void TileSink::activate(HiddenRange hidden) {
   const index_t units = hidden.size(), batch = run_.problem.batch;
   const bool gated = run_.problem.gated;
-  const Matrix first = gated ? Matrix::gate : Matrix::up;
-  for (index_t i = 0; i < units; ++i) {
-    for (index_t b = 0; b < batch; ++b) tile_.pre[at(i, b)] = biased(first, hidden.begin + i, tile_.pre[at(i, b)]);
-  }
-  if (gated && !run_.plan.skip) {
-    for (index_t i = 0; i < units; ++i) {
-      for (index_t b = 0; b < batch; ++b) tile_.up[at(i, b)] = biased(Matrix::up, hidden.begin + i, tile_.up[at(i, b)]);
-    }
-  } else if (gated) {  // the gate first: where it is closed for every token, the up row is not read
-    index_t count = 0;
-    for (index_t i = 0; i < units; ++i) {
-      const index_t unit = hidden.begin + i;
-      bool wanted = false;
-      for (index_t b = 0; b < batch; ++b) {
-        tile_.up[at(i, b)] = 0.0f;
-        wanted |= is_open(run_.problem.activation, tile_.pre[at(i, b)]) || strict(unit, b);
-      }
-      if (wanted) tile_.selected[count++] = unit;
-    }
-    dot(Matrix::up, {tile_.selected, static_cast<std::size_t>(count)}, {0, run_.shape.d_padded, true, true}, nullptr,
-        tile_.compact, nullptr);
-    for (index_t s = 0; s < count; ++s) {
-      const index_t unit = tile_.selected[s];
-      for (index_t b = 0; b < batch; ++b) {
-        tile_.up[at(unit - hidden.begin, b)] = biased(Matrix::up, unit, tile_.compact[at(s, b)]);
-      }
-    }
+  add_bias(first_matrix(), hidden, tile_.pre);
+  if (gated && run_.plan.skip) {
+    up_rows_of_open_gates(hidden);
+  } else if (gated) {
+    add_bias(Matrix::up, hidden, tile_.up);
   }
   for (index_t i = 0; i < units; ++i) {
     for (index_t b = 0; b < batch; ++b) {
@@ -163,6 +220,30 @@ void TileSink::activate(HiddenRange hidden) {
   }
   coefficients_ = tile_.coefficients;
   finish_units(hidden);
+}
+
+/// The gate came first: where it is closed for every token, the up row is not read.
+void TileSink::up_rows_of_open_gates(HiddenRange hidden) {
+  const index_t batch = run_.problem.batch;
+  index_t count = 0;
+  for (index_t i = 0; i < hidden.size(); ++i) {
+    const index_t unit = hidden.begin + i;
+    bool wanted = false;
+    for (index_t b = 0; b < batch; ++b) {
+      tile_.up[at(i, b)] = 0.0f;
+      wanted |= is_open(run_.problem.activation, tile_.pre[at(i, b)]) || strict(unit, b);
+    }
+    if (wanted) tile_.selected[count++] = unit;
+  }
+  const Units units{tile_.selected, static_cast<std::size_t>(count)};
+  dot(Matrix::up, rows_of(Matrix::up, units, whole_row()), whole_row(), nullptr, tile_.compact, nullptr,
+      phase_ == Phase::first_product ? next_tile(hidden, first_matrix()) : rows_of(Matrix::down, units, whole_row()));
+  for (index_t s = 0; s < count; ++s) {
+    const index_t unit = tile_.selected[s];
+    for (index_t b = 0; b < batch; ++b) {
+      tile_.up[at(unit - hidden.begin, b)] = biased(Matrix::up, unit, tile_.compact[at(s, b)]);
+    }
+  }
 }
 
 /// Counts and reports which units are open.

@@ -42,16 +42,33 @@ class TileSink {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
  private:
-  enum class Matrix { up, gate };
+  enum class Matrix { up, gate, down };
+  using Units = std::span<const index_t>;
+
+  // What is read, and what after it (tile_sink.cpp).
+  [[nodiscard]] RowList rows_of(Matrix matrix, Units units, KRange k) const;
+  [[nodiscard]] RowList rows_of(Matrix matrix, HiddenRange units, KRange k) const;
+  [[nodiscard]] KRange whole_row() const { return {0, run_.shape.d_padded, true, true}; }
+  [[nodiscard]] Matrix first_matrix() const { return run_.problem.gated ? Matrix::gate : Matrix::up; }
+  [[nodiscard]] RowList next_tile(HiddenRange hidden, Matrix matrix) const;
+  [[nodiscard]] RowList after_first_matrix(HiddenRange hidden, KRange k) const;
+  [[nodiscard]] RowList after_first_product(HiddenRange hidden) const;
+  [[nodiscard]] RowList after_down_tile(HiddenRange hidden) const;
+  [[nodiscard]] index_t announce(const RowList& now, const RowList& next);
 
   // Products (tile_sink.cpp).
-  void dot(Matrix matrix, std::span<const index_t> rows, KRange k, float* partials, float* sums, float* absolute_sums);
-  void add_rows(std::span<const index_t> rows, const float* coefficients);
-  void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero);
+  void dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
+           const RowList& next = {});
+  void dot_then_open_rows(HiddenRange hidden, KRange k);
+  void add_rows(Units units, const float* coefficients, const RowList& next);
+  void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
+  void up_rows_of_open_gates(HiddenRange hidden);
   void finish_units(HiddenRange hidden);
 
   // One unit and token (tile_sink.cpp).
+  [[nodiscard]] std::span<const float> bias_of(Matrix matrix) const;
   [[nodiscard]] float biased(Matrix matrix, index_t unit, float sum) const;
+  void add_bias(Matrix matrix, HiddenRange hidden, float* sums) const;
   [[nodiscard]] bool strict(index_t unit, index_t token) const;
   [[nodiscard]] bool unit_open(float pre, float up) const;
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
@@ -62,7 +79,7 @@ class TileSink {
   [[nodiscard]] float correction(index_t unit, index_t token, index_t at, bool& redo);
   [[nodiscard]] bool in_doubt(index_t unit, index_t token, index_t at) const;
   [[nodiscard]] double rounding_bound(Matrix matrix, index_t unit, index_t token) const;
-  void redo_rows(std::span<const index_t> rows, index_t first_unit);
+  void redo_rows(Units units, index_t first_unit);
 
   [[nodiscard]] index_t at(index_t i, index_t token) const { return i * run_.problem.batch + token; }
   [[nodiscard]] std::uint64_t row_bytes() const { return static_cast<std::uint64_t>(run_.weights.row_bytes()); }
@@ -70,6 +87,11 @@ class TileSink {
   const RunContext& run_;
   TileScratch& tile_;
   Statistics statistics_;
+  Phase phase_ = Phase::fused;
+  struct {
+    const void* matrix = nullptr;
+    index_t first = 0, bytes = 0;
+  } announced_;                           // the rows that the last kernel call has begun to ask for
   float* y_part_ = nullptr;               // [batch, d_padded]
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
 };

@@ -26,7 +26,6 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
   const bool split = plan.strategy == Strategy::sign_split;
   const bool continued = !split && k_tile_count(plan, walk_shape(problem)) > 1;
   TileScratch t;
-  t.rows = carver.take<index_t>(units);
   t.selected = carver.take<index_t>(units);
   t.pre = carver.take<float>(values);
   t.coefficients = carver.take<float>(values);

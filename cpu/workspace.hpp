@@ -11,7 +11,6 @@ namespace signsplit::cpu {
 
 /// State of one hidden tile, private to a worker. Arrays are [hidden_tile, batch] unless stated.
 struct TileScratch {
-  index_t* rows = nullptr;           ///< [hidden_tile] unit numbers of the tile
   index_t* selected = nullptr;       ///< [hidden_tile] unit numbers of some of its rows
   float* pre = nullptr;              ///< pre-activations, of a gated FFN the gate's; under sign_split those of a K tile
   float* up = nullptr;               ///< up values (gated)

@@ -8,14 +8,30 @@
 
 namespace signsplit::cpu {
 
+/// Rows of a packed matrix in the order in which they are read, the same `bytes` from each: whole rows, or their part of
+/// one K tile.
+struct RowList {
+  const void* matrix = nullptr;   ///< hidden-major; advanced to the first column that is read
+  index_t row_bytes = 0;          ///< from one row to the next
+  index_t bytes = 0;              ///< read of each row, a multiple of 64 elements
+  const index_t* rows = nullptr;  ///< [row_count] row numbers; null: first, first + 1, ...
+  index_t first = 0;
+  index_t row_count = 0;
+};
+
+/// The kernels prefetch at most this far ahead of what they read.
+inline constexpr index_t kMaxAheadBytes = 8192;
+
+/// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
+/// last of their own rows. `asked_bytes`: how much of the start of their own list the call before has asked for. Neither
+/// changes a result.
+
 /// Dot products of some rows of a matrix with every token, over a K tile.
 ///   partials[i][b][p] continues from earlier K tiles unless `first`; p takes k ≡ p (mod 64), ascending, one FMA each;
 ///   when `last`, sums[i][b] = fold of the 64 partials (upper half onto the lower: 32, 16, 8, 4, 2, 1).
 struct DotRows {
-  const void* matrix;         ///< packed, hidden-major; advanced to the first column of the K tile
-  index_t row_bytes;          ///< bytes from one row to the next
-  const index_t* rows;        ///< [row_count] rows to read
-  index_t row_count;
+  RowList list, next;
+  index_t asked_bytes;
   const float* x;             ///< [batch, x_stride], advanced to the first column of the K tile
   index_t x_stride;           ///< elements
   index_t batch;
@@ -26,12 +42,10 @@ struct DotRows {
   float* absolute_sums;       ///< dot_streams only: [row_count, batch], Σ|x||w| by the same order
 };
 
-/// y[b] += Σ_i coefficients[i][b] · matrix[rows[i]], i ascending, one FMA per element.
+/// y[b] += Σ_i coefficients[i][b] · row i of the list, i ascending, one FMA per element.
 struct AddRows {
-  const void* matrix;         ///< packed, hidden-major
-  index_t row_bytes;
-  const index_t* rows;        ///< [row_count]
-  index_t row_count;
+  RowList list, next;
+  index_t asked_bytes;
   const float* coefficients;  ///< [row_count, batch]
   float* y;                   ///< [batch, columns], 64-byte aligned
   index_t batch;

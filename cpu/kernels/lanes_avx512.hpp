@@ -19,7 +19,7 @@ struct LanesAvx512 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx512";
   static constexpr int width = 16;
-  static constexpr int rows_per_block = 4, tokens_per_block = 2;  // 4×1 or 2×2 blocks: 16 accumulators of 32 registers
+  static constexpr int rows_per_block = 2, tokens_per_block = 2;  // of several tokens: 16 accumulators of 32 registers
   static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm512_setzero_ps(); }

@@ -4,7 +4,7 @@
 // Everything has internal linkage: each instruction set instantiates its own.
 #pragma once
 
-#include "kernel_table.hpp"
+#include "read_ahead.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -12,21 +12,13 @@ namespace {
 constexpr int kPartials = 64;
 
 template <class T>
-inline const T* row_start(const void* matrix, index_t row_bytes, index_t row) {
-  return reinterpret_cast<const T*>(static_cast<const char*>(matrix) + row * row_bytes);
+inline const T* row_of(const RowList& list, index_t i) {
+  return reinterpret_cast<const T*>(row_address(list, i));
 }
 
-/// The rows of the block after this one, or the last row again. They are prefetched while this block is computed, because
-/// the hardware's prefetchers start anew at every row and page: 5 to 10 % less time on layers of 2 to 270 MB, from the
-/// last-level cache as from memory (2-core Xeon virtual machine).
-constexpr int kIntoSecondLevel = 2;  // locality argument of __builtin_prefetch
-template <class T, class Rows, int R>
-inline void next_rows(const Rows& a, index_t i, const T* (&next)[R]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    next[r] = row_start<T>(a.matrix, a.row_bytes, a.rows[i + r < a.row_count ? i + r : a.row_count - 1]);
-  }
-}
+/// Up to 2 KiB, several rows lie within the distance, and add_rows takes four at once.
+constexpr index_t kShortRowBytes = 2048;
+inline index_t ahead_bytes(const RowList& list) { return list.bytes <= kShortRowBytes ? kMaxAheadBytes : kMaxAheadBytes / 2; }
 
 /// Folds `count` vectors, upper half onto lower, then the lanes: the lower levels of the 64-partial tree.
 template <class L, int Count>
@@ -40,16 +32,14 @@ inline float fold_vectors(typename L::vector (&v)[Count]) {
 }
 
 /// R rows × B tokens with all their partials in registers. `i`, `b` locate the block inside the tile.
-template <class L, class T, int R, int B, bool Prefetch>
-inline void dot_block(const DotRows& a, index_t i, index_t b) {
+template <class L, class T, int R, int B>
+inline void dot_block(const DotRows& a, index_t i, index_t b, ReadAhead* ahead) {
   constexpr int count = kPartials / L::width;
   using V = typename L::vector;
   const T* w[R];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) w[r] = row_start<T>(a.matrix, a.row_bytes, a.rows[i + r]);
+  for (int r = 0; r < R; ++r) w[r] = row_of<T>(a.list, i + r);
   const float* x = a.x + b * a.x_stride;
-  const T* next[R];
-  next_rows<T>(a, i + R, next);
 
   V acc[R][B][count];
 #pragma GCC unroll 4
@@ -62,13 +52,9 @@ inline void dot_block(const DotRows& a, index_t i, index_t b) {
     }
   }
   for (index_t k = 0; k < a.k; k += kPartials) {
-    if constexpr (Prefetch && L::width > 1) {
-      constexpr int line = 64 / static_cast<int>(sizeof(T));
+    if (ahead != nullptr) {
 #pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kPartials; v += line) __builtin_prefetch(next[r] + k + v, 0, kIntoSecondLevel);
-      }
+      for (int r = 0; r < R; ++r) ahead->step<static_cast<int>(sizeof(T))>();
     }
 #pragma GCC unroll 64
     for (int v = 0; v < count; ++v) {
@@ -100,26 +86,23 @@ inline void dot_block(const DotRows& a, index_t i, index_t b) {
 
 /// One block of rows against all tokens, B at a time: the weights come from memory once, then from the first-level cache.
 template <class L, class T, int R, int B>
-inline void dot_block_tokens(const DotRows& a, index_t i) {
+inline void dot_block_tokens(const DotRows& a, index_t i, ReadAhead& ahead) {
   index_t b = 0;
-  if (a.batch >= B) {
-    dot_block<L, T, R, B, true>(a, i, 0);
-    for (b = B; b + B <= a.batch; b += B) dot_block<L, T, R, B, false>(a, i, b);
-  }
-  for (; b < a.batch; ++b) dot_block<L, T, R, 1, false>(a, i, b);
+  for (; b + B <= a.batch; b += B) dot_block<L, T, R, B>(a, i, b, b == 0 ? &ahead : nullptr);
+  for (; b < a.batch; ++b) dot_block<L, T, R, 1>(a, i, b, b == 0 ? &ahead : nullptr);
 }
 
 template <class L, class T>
 void dot_rows(const DotRows& a) {
-  constexpr int R = L::rows_per_block, B = L::tokens_per_block;
+  ReadAhead ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list));
   index_t i = 0;
-  if (B > 1 && a.batch > 1) {  // tokens share each weight that is loaded and converted
-    for (; i + R / B <= a.row_count; i += R / B) dot_block_tokens<L, T, R / B, B>(a, i);
-    for (; i < a.row_count; ++i) dot_block_tokens<L, T, 1, B>(a, i);
+  if (a.batch == 1) {
+    for (; i < a.list.row_count; ++i) dot_block<L, T, 1, 1>(a, i, 0, &ahead);
     return;
   }
-  for (; i + R <= a.row_count; i += R) dot_block_tokens<L, T, R, 1>(a, i);
-  for (; i < a.row_count; ++i) dot_block_tokens<L, T, 1, 1>(a, i);
+  constexpr int R = L::rows_per_block, B = L::tokens_per_block;  // tokens share each weight that is loaded and converted
+  for (; i + R <= a.list.row_count; i += R) dot_block_tokens<L, T, R, B>(a, i, ahead);
+  for (; i < a.list.row_count; ++i) dot_block_tokens<L, T, 1, B>(a, i, ahead);
 }
 
 /// z = Σ x·w and s = Σ |x|·|w| together: P = (s + z)/2 and N = z − P are the two monotone streams of the sign split.
@@ -127,8 +110,8 @@ template <class L, class T>
 void dot_streams(const DotRows& a) {
   constexpr int lanes = L::stream_lanes, count = lanes / L::width, passes = kPartials / lanes;
   using V = typename L::vector;
-  for (index_t i = 0; i < a.row_count; ++i) {
-    const T* w = row_start<T>(a.matrix, a.row_bytes, a.rows[i]);
+  for (index_t i = 0; i < a.list.row_count; ++i) {
+    const T* w = row_of<T>(a.list, i);
     for (index_t b = 0; b < a.batch; ++b) {
       const float* x = a.x + b * a.x_stride;
       V z_all[kPartials / L::width], s_all[kPartials / L::width];
@@ -156,52 +139,72 @@ void dot_streams(const DotRows& a) {
   }
 }
 
-/// R rows at a time: y is loaded and stored once for R additions, and R row streams are open at once.
+/// R rows at a time: y is loaded and stored once for R additions.
 template <class L, class T, int R>
-inline void add_block(const AddRows& a, index_t i) {
+inline void add_block(const AddRows& a, index_t i, ReadAhead& ahead) {
   using V = typename L::vector;
+  constexpr int count = kPartials / L::width;
   const T* w[R];
+  V c[R];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) w[r] = row_start<T>(a.matrix, a.row_bytes, a.rows[i + r]);
-  const float* c = a.coefficients + i * a.batch;
-  if (a.batch == 1) {
-    V cv[R];
+  for (int r = 0; r < R; ++r) {
+    w[r] = row_of<T>(a.list, i + r);
+    c[r] = L::broadcast(a.coefficients[i + r]);
+  }
+  for (index_t k = 0; k < a.columns; k += kPartials) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) cv[r] = L::broadcast(c[r]);
-    const T* next[R];
-    next_rows<T>(a, i + R, next);
-#pragma GCC unroll 2
-    for (index_t d = 0; d < a.columns; d += L::width) {
-      if constexpr (L::width > 1) {
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) __builtin_prefetch(next[r] + d, 0, kIntoSecondLevel);
-      }
+    for (int r = 0; r < R; ++r) ahead.step<static_cast<int>(sizeof(T))>();
+#pragma GCC unroll 8
+    for (int v = 0; v < count; ++v) {
+      const index_t d = k + v * L::width;
       V y = L::load_aligned(a.y + d);
 #pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) y = L::fma(cv[r], L::load(w[r] + d), y);
+      for (int r = 0; r < R; ++r) y = L::fma(c[r], L::load(w[r] + d), y);
       L::store_aligned(a.y + d, y);
     }
-    return;
   }
-  for (index_t d = 0; d < a.columns; d += L::width) {
-    V wv[R];
+}
+
+/// The same for several tokens, which share each weight that is loaded and converted.
+template <class L, class T, int R>
+inline void add_block_tokens(const AddRows& a, index_t i, ReadAhead& ahead) {
+  using V = typename L::vector;
+  constexpr int count = kPartials / L::width;
+  const T* w[R];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) wv[r] = L::load(w[r] + d);
-    for (index_t b = 0; b < a.batch; ++b) {
-      float* at = a.y + b * a.columns + d;
-      V y = L::load_aligned(at);
+  for (int r = 0; r < R; ++r) w[r] = row_of<T>(a.list, i + r);
+  const float* c = a.coefficients + i * a.batch;
+  for (index_t k = 0; k < a.columns; k += kPartials) {
 #pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) y = L::fma(L::broadcast(c[r * a.batch + b]), wv[r], y);
-      L::store_aligned(at, y);
+    for (int r = 0; r < R; ++r) ahead.step<static_cast<int>(sizeof(T))>();
+    for (index_t d = k; d < k + count * L::width; d += L::width) {
+      V wv[R];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) wv[r] = L::load(w[r] + d);
+      for (index_t b = 0; b < a.batch; ++b) {
+        float* at = a.y + b * a.columns + d;
+        V y = L::load_aligned(at);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) y = L::fma(L::broadcast(c[r * a.batch + b]), wv[r], y);
+        L::store_aligned(at, y);
+      }
     }
   }
 }
 
 template <class L, class T>
 void add_rows(const AddRows& a) {
+  ReadAhead ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list));
   index_t i = 0;
-  for (; i + 4 <= a.row_count; i += 4) add_block<L, T, 4>(a, i);
-  for (; i < a.row_count; ++i) add_block<L, T, 1>(a, i);
+  if (a.batch > 1) {
+    for (; i + 4 <= a.list.row_count; i += 4) add_block_tokens<L, T, 4>(a, i, ahead);
+    for (; i < a.list.row_count; ++i) add_block_tokens<L, T, 1>(a, i, ahead);
+    return;
+  }
+  if (a.list.bytes <= kShortRowBytes) {
+    for (; i + 4 <= a.list.row_count; i += 4) add_block<L, T, 4>(a, i, ahead);
+  }
+  for (; i < a.list.row_count; ++i) add_block<L, T, 1>(a, i, ahead);
 }
 
 template <class L>

@@ -1,0 +1,81 @@
+// The stream of weights, asked for ahead of its use: across rows, from one list of rows into the next.
+//
+// The hardware's prefetchers start anew at every row and page, and do not know which row of another matrix is next. On a
+// 2-core Zen 5 virtual machine reading from DRAM, one row at a time with this cursor reached 0.97 to 1.0 of the bandwidth
+// of plain loads. What did worse: four rows at once without it (0.87), four rows at once with a cursor that goes row by row
+// (0.87; equal when all four lie within the distance), prefetching into the second level only (0.98; from the last-level
+// cache 0.75), 16 KiB and more ahead (0.96).
+#pragma once
+
+#include "kernel_table.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+inline const char* row_address(const RowList& list, index_t i) {
+  return static_cast<const char*>(list.matrix) + (list.rows != nullptr ? list.rows[i] : list.first + i) * list.row_bytes;
+}
+
+/// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them.
+class ReadAhead {
+ public:
+  /// The first `asked_bytes` of the list were asked for by the kernel before; asks for the others up to the distance.
+  ReadAhead(const RowList& list, const RowList& next, index_t asked_bytes, index_t distance_bytes)
+      : list_(&list), next_(&next) {
+    enter(list);
+    index_t left = asked_bytes < distance_bytes ? asked_bytes : distance_bytes;
+    const index_t burst = distance_bytes - left;
+    while (list_ != nullptr && left >= end_ - at_) {
+      left -= end_ - at_;
+      next_row();
+    }
+    at_ += left;
+    for (index_t bytes = 0; bytes < burst; bytes += kLine) step<1>();
+  }
+
+  /// Asks for the next `Lines` cache lines. Rows must be whole multiples of them.
+  template <int Lines>
+  void step() {
+#pragma GCC unroll 8
+    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 3);
+    at_ += Lines * kLine;
+    if (at_ >= end_) next_row();
+  }
+
+ private:
+  static constexpr index_t kLine = 64;  // bytes
+
+  void enter(const RowList& list) {
+    i_ = 0;
+    if (list.row_count > 0) {
+      at_ = row_address(list, 0);
+      end_ = at_ + list.bytes;
+    } else {
+      next_row();
+    }
+  }
+  void next_row() {
+    if (list_ != nullptr && ++i_ < list_->row_count) {
+      at_ = row_address(*list_, i_);
+      end_ = at_ + list_->bytes;
+    } else if (next_ != nullptr && next_->row_count > 0) {
+      list_ = next_;
+      next_ = nullptr;
+      enter(*list_);
+    } else {  // nothing is left to ask for: the same line again and again
+      list_ = next_ = nullptr;
+      at_ = end_ = last_;
+    }
+    last_ = at_;
+  }
+
+  const RowList* list_;
+  const RowList* next_;
+  index_t i_ = 0;
+  const char* at_ = nullptr;
+  const char* end_ = nullptr;
+  const char* last_ = nullptr;
+};
+
+}  // namespace
+}  // namespace signsplit::cpu
