@@ -140,6 +140,7 @@ Result<Machine> calibrate_host(const CalibrateOptions& options) {
     if (Status status = run_trials(session, trials); !status.ok()) return status;
     if (!trials.empty()) fit_all(machine, isa, trials);
     machine.noise_cv = std::clamp(median_of(session.noise), 0.005, 1.0);
+    machine.noise_from = {Kind::measured, "signsplit calibrate: median spread of the probes"};
     return machine;
   } catch (const std::exception& failure) {
     return io_error(std::string("calibrate: ") + failure.what());

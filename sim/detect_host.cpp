@@ -56,7 +56,10 @@ std::vector<CacheLevel> levels_from_sysfs() {
     level.name = "L" + first_line(folder + "level") + (type == "Data" ? "d" : "");
     level.capacity_bytes = assumed(bytes, "B", "sysfs");
     level.shared_by_units = processors_in(first_line(folder + "shared_cpu_list"));
+    level.shared_from = level.line_from = {Kind::assumed, "sysfs"};
     level.line_bytes = line >= 1.0 && line <= 65536.0 ? static_cast<int>(line) : 64;
+    const double ways = std::strtod(first_line(folder + "ways_of_associativity").c_str(), nullptr);
+    if (ways >= 1.0 && ways <= 4096.0) level.ways = static_cast<int>(ways), level.ways_from = {Kind::assumed, "sysfs"};
     levels.push_back(level);
   }
   std::stable_sort(levels.begin(), levels.end(), [](const CacheLevel& a, const CacheLevel& b) {
@@ -116,6 +119,7 @@ Machine detect_host() {
   if (machine.title.empty()) machine.title = "this machine";
   machine.units = std::max(probe_threads(), 1);
   machine.threads = machine.units;
+  machine.units_from = machine.threads_from = {Kind::assumed, "operating system"};
   machine.isa = "scalar";
   machine.clock_hz = assumed(clock_hz(), "Hz");
   machine.levels = levels_from_sysfs();
@@ -135,6 +139,7 @@ Machine detect_host() {
     machine.isa = isa;
   }
   machine.noise_cv = 0.1;
+  machine.noise_from = {Kind::assumed, kSource};
   return machine;
 }
 

@@ -44,6 +44,8 @@ std::string_view to_string(Kind kind) noexcept {
   return "assumed";
 }
 
+std::string_view to_string(Replacement policy) noexcept { return policy == Replacement::plru ? "plru" : "lru"; }
+
 Result<Machine> load_machine(const std::filesystem::path& file) {
   try {
     const std::string name = file.string();

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "figure_fields.hpp"
 #include "model_fields.hpp"
 #include "signsplit/sim/machine.hpp"
 #include "units.hpp"
@@ -118,13 +119,35 @@ Quantity read_quantity(const Field& field, std::string_view base, Sign sign,
   return quantity;
 }
 
+/// A whole number from 1 to a million, as {value, unit "1" or "B", kind, source}.
+int read_count(const Field& field, std::string_view base, Provenance& from) {
+  const Quantity quantity = read_quantity(field, base, Sign::positive);
+  const Field value = field.at("value");
+  if (quantity.value != std::floor(quantity.value)) refuse(value.path, "must be a whole number (got " + value.json->dump() + ")");
+  if (quantity.value > 1e6) refuse(value.path, "must be between 1 and 1000000 (got " + value.json->dump() + ")");
+  from = {quantity.kind, quantity.source};
+  return static_cast<int>(quantity.value);
+}
+
+Replacement read_policy(const Field& field, int ways) {
+  const std::string text = field.text();
+  if (text == to_string(Replacement::lru)) return Replacement::lru;
+  if (text != to_string(Replacement::plru)) refuse(field.path, "must be lru or plru (got \"" + text + "\")");
+  if (ways < 1 || (ways & (ways - 1)) != 0) refuse(field.path, "plru needs ways that are a power of two");
+  return Replacement::plru;
+}
+
 CacheLevel read_level(const Field& field) {
-  field.object({"name", "capacity", "shared_by_units", "line_bytes"});
+  field.object({"name", "capacity", "shared_by_units", "line_bytes", "ways", "policy", "latency", "latency_far"});
   CacheLevel level;
   level.name = field.at("name").text();
   level.capacity_bytes = read_quantity(field.at("capacity"), "B", Sign::positive);
-  level.shared_by_units = field.at("shared_by_units").count();
-  level.line_bytes = field.at("line_bytes").count();
+  level.shared_by_units = read_count(field.at("shared_by_units"), "1", level.shared_from);
+  level.line_bytes = read_count(field.at("line_bytes"), "B", level.line_from);
+  if (field.has("ways")) level.ways = read_count(field.at("ways"), "1", level.ways_from);
+  if (field.has("policy")) level.policy = read_policy(field.at("policy"), level.ways);
+  if (field.has("latency")) level.latency_s = read_quantity(field.at("latency"), "s", Sign::positive);
+  if (field.has("latency_far")) level.latency_far_s = read_quantity(field.at("latency_far"), "s", Sign::positive);
   return level;
 }
 
@@ -178,10 +201,10 @@ std::vector<ThreadCost> read_thread_costs(const Field& field) {
 
 std::string read_isa(const Field& field) {
   std::string isa = field.text();
-  if (isa != "scalar" && isa != "avx2" && isa != "avx512") {
-    refuse(field.path, "must be scalar, avx2 or avx512 (got \"" + isa + "\")");
+  for (const char* known : {"scalar", "avx2", "avx512", "neon", "gpu"}) {
+    if (isa == known) return isa;
   }
-  return isa;
+  refuse(field.path, "must be scalar, avx2, avx512, neon or gpu (got \"" + isa + "\")");
 }
 
 bool is_rate_name(std::string_view name) {
@@ -208,7 +231,9 @@ void read_meta(const Field& field, Machine& machine) {
   if (machine.name.empty()) refuse(field.at("name").path, "must not be empty");
   machine.title = field.at("title").text();
   machine.kind = field.at("kind").text();
-  if (machine.kind != "cpu") refuse(field.at("kind").path, "must be cpu (got \"" + machine.kind + "\")");
+  if (machine.kind != "cpu" && machine.kind != "gpu") {
+    refuse(field.at("kind").path, "must be cpu or gpu (got \"" + machine.kind + "\")");
+  }
   if (field.has("date")) machine.date = field.at("date").text();
 }
 
@@ -231,13 +256,52 @@ void read_model(const Field& field, Machine& machine) {
   }
 }
 
+/// Sections of named quantities. All are optional but those that predictions for a GPU need.
+void read_figures(const Field& root, Machine& machine) {
+  for (const std::string_view section : kFigureSections) {
+    const std::string name(section);
+    if (!root.has(name.c_str())) continue;
+    const Field field = root.at(name.c_str());
+    if (!field.json->is_object()) refuse(field.path, "must be an object");
+    for (const auto& [key, value] : field.json->items()) {
+      const FigureField* known = find_figure_field(section, key);
+      if (known == nullptr) refuse(field.path + "." + key, "is not a figure of this section");
+      machine.figures[name + "." + key] = read_quantity({&value, field.path + "." + key}, known->base_unit, Sign::not_negative);
+    }
+  }
+  for (const FigureField& known : kFigureFields) {
+    const std::string path = std::string(known.section) + "." + std::string(known.name);
+    if (known.gpu_needs && machine.kind == "gpu" && machine.figures.count(path) == 0) refuse(path, "is missing: a GPU needs it");
+  }
+}
+
+/// What the two kinds of machine have apart.
+void read_boundaries(const Field& root, Machine& machine) {
+  const bool gpu = machine.kind == "gpu";
+  if (gpu != (machine.isa == "gpu")) refuse("isa", "must be gpu for a GPU, and for nothing else (got \"" + machine.isa + "\")");
+  for (const char* key : {"barrier", "fork_join"}) {
+    if (gpu && root.has(key)) refuse(key, "is for CPUs: a GPU has overheads and sync");
+  }
+  if (gpu) return;
+  machine.barrier_s = read_thread_costs(root.at("barrier"));
+  machine.fork_join_s = read_thread_costs(root.at("fork_join"));
+}
+
+void read_noise(const Field& field, Machine& machine) {
+  field.object({"cv"});
+  const Quantity cv = read_quantity(field.at("cv"), "1", Sign::not_negative);
+  if (cv.value > 10.0) refuse("noise.cv.value", "must be at most 10");
+  machine.noise_cv = cv.value;
+  machine.noise_from = {cv.kind, cv.source};
+}
+
 Machine read_machine(const Field& root) {
-  root.object({"meta", "units", "threads", "isa", "clock", "levels", "read_bandwidth", "barrier", "fork_join", "rates",
-               "model", "noise"});
+  root.object({"meta", "units", "threads", "isa", "clock", "levels", "read_bandwidth", "barrier", "fork_join",
+               "rates", "dram", "concurrency", "overheads", "sync", "model", "noise"});
   Machine machine;
   read_meta(root.at("meta"), machine);
-  machine.units = root.at("units").count();
-  machine.threads = root.at("threads").count();
+  machine.units = read_count(root.at("units"), "1", machine.units_from);
+  machine.threads = read_count(root.at("threads"), "1", machine.threads_from);
   machine.isa = read_isa(root.at("isa"));
   machine.clock_hz = read_quantity(root.at("clock"), "Hz", Sign::positive);
   const Field levels = root.at("levels");
@@ -248,15 +312,11 @@ Machine read_machine(const Field& root) {
     }
   }
   read_bandwidth(root.at("read_bandwidth"), machine);
-  machine.barrier_s = read_thread_costs(root.at("barrier"));
-  machine.fork_join_s = read_thread_costs(root.at("fork_join"));
+  read_boundaries(root, machine);
   read_rates(root.at("rates"), machine);
+  read_figures(root, machine);
   if (root.has("model")) read_model(root.at("model"), machine);
-  const Field noise = root.at("noise");
-  noise.object({"cv"});
-  check_sign(noise.at("cv"), noise.at("cv").number(), Sign::not_negative);
-  machine.noise_cv = noise.at("cv").number();
-  if (machine.noise_cv > 10.0) refuse("noise.cv", "must be at most 10");
+  read_noise(root.at("noise"), machine);
   return machine;
 }
 
@@ -274,61 +334,6 @@ Json parse_unique(std::string_view text) {
   return Json::parse(text, watch);
 }
 
-Json write(const Quantity& quantity) {
-  Json json = {{"value", quantity.value}, {"unit", quantity.unit}, {"kind", to_string(quantity.kind)},
-               {"source", quantity.source}};
-  if (quantity.ci90 > 0.0) json["ci90"] = quantity.ci90;
-  return json;
-}
-
-Json write(const std::vector<ThreadCost>& costs) {
-  Json list = Json::array();
-  for (const ThreadCost& cost : costs) {
-    Json entry = {{"threads", cost.threads}};
-    entry.update(write(cost.seconds));
-    list.push_back(std::move(entry));
-  }
-  return list;
-}
-
-Json write_bandwidth(const Machine& machine) {
-  Json points = Json::array();
-  for (const BandwidthPoint& point : machine.read_bandwidth) {
-    Json entry = {{"threads", point.threads}, {"working_set", point.working_set_bytes}, {"value", point.bytes_per_s}};
-    if (point.ci90 > 0.0) entry["ci90"] = point.ci90;
-    points.push_back(std::move(entry));
-  }
-  return {{"unit", "B/s"}, {"working_set_unit", "B"}, {"kind", to_string(machine.read_bandwidth_kind)},
-          {"source", machine.read_bandwidth_source}, {"points", std::move(points)}};
-}
-
-Json write(const Machine& machine) {
-  Json json;
-  json["meta"] = {{"name", machine.name}, {"title", machine.title}, {"kind", machine.kind}, {"date", machine.date}};
-  json["units"] = machine.units;
-  json["threads"] = machine.threads;
-  json["isa"] = machine.isa;
-  json["clock"] = write(machine.clock_hz);
-  json["levels"] = Json::array();
-  for (const CacheLevel& level : machine.levels) {
-    json["levels"].push_back({{"name", level.name}, {"capacity", write(level.capacity_bytes)},
-                              {"shared_by_units", level.shared_by_units}, {"line_bytes", level.line_bytes}});
-  }
-  json["read_bandwidth"] = write_bandwidth(machine);
-  json["barrier"] = write(machine.barrier_s);
-  json["fork_join"] = write(machine.fork_join_s);
-  json["rates"] = Json::array();
-  for (const Rate& rate : machine.rates) {
-    Json entry = {{"isa", rate.isa}, {"name", rate.name}};
-    entry.update(write(rate.per_s));
-    json["rates"].push_back(std::move(entry));
-  }
-  json["model"] = Json::object();
-  for (const auto& [name, quantity] : machine.model) json["model"][name] = write(quantity);
-  json["noise"] = {{"cv", machine.noise_cv}};
-  return json;
-}
-
 }  // namespace
 
 Result<Machine> parse_machine(std::string_view json, std::string_view file_name) {
@@ -343,11 +348,6 @@ Result<Machine> parse_machine(std::string_view json, std::string_view file_name)
   } catch (const std::exception& failure) {
     return io_error(file + ": " + failure.what());
   }
-}
-
-std::string to_json(const Machine& machine) {
-  // Strings of a Machine filled in by hand may hold broken UTF-8: replaced, not thrown at the caller.
-  return write(machine).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace signsplit::sim

@@ -31,7 +31,7 @@ Result<ExitCode> list_machines(const Context& context) {
     if (!machine) return machine.status();
     machines.push_back(*machine);
   }
-  context.print("{:<20} {:<5} {:>5} {:>7}  {:<8} {:>10}  {:<9}  {}\n", "name", "kind", "cores", "threads", "isa", "DRAM read",
+  context.print("{:<20} {:<5} {:>5} {:>7}  {:<8} {:>10}  {:<9}  {}\n", "name", "kind", "units", "workers", "isa", "DRAM read",
                 "from", "machine");
   Json list = Json::array();
   for (std::size_t i = 0; i < machines.size(); ++i) {
@@ -66,27 +66,57 @@ void print_costs(const Context& context, std::string_view name, const std::vecto
   }
 }
 
-void print_machine(const sim::Machine& m, const Context& context) {
-  context.print("{}: {}\n{}, {} core(s), {} thread(s), {}{}\n\n", m.name, m.title, m.kind, m.units, m.threads, m.isa,
-                m.date.empty() ? "" : ", " + m.date);
-  print_row(context, "clock", fmt::format("{:.2f} GHz", m.clock_hz.value * 1e-9), m.clock_hz.kind, m.clock_hz.source);
-  for (const sim::CacheLevel& level : m.levels) {
-    print_row(context, fmt::format("{} capacity, per {} core(s)", level.name, level.shared_by_units),
-              bytes_text(level.capacity_bytes.value), level.capacity_bytes.kind, level.capacity_bytes.source);
+/// What is one worker of this machine called?
+const char* worker(const sim::Machine& m) { return m.kind == "gpu" ? "block" : "thread"; }
+const char* unit(const sim::Machine& m) { return m.kind == "gpu" ? "multiprocessor" : "core"; }
+
+void print_row(const Context& context, std::string_view what, const std::string& value, const sim::Provenance& from) {
+  print_row(context, what, value, from.kind, from.source);
+}
+
+std::string plain_text(const sim::Quantity& quantity) {
+  if (quantity.unit == "s") return time_text(quantity.value);
+  if (quantity.unit == "B") return bytes_text(quantity.value);
+  if (quantity.unit == "B/s") return rate_text(quantity.value);
+  return fmt::format("{:.4g}", quantity.value);
+}
+
+void print_row(const Context& context, std::string_view what, const sim::Quantity& quantity) {
+  print_row(context, what, plain_text(quantity), quantity.kind, quantity.source);
+}
+
+void print_level(const Context& context, const sim::Machine& m, const sim::CacheLevel& level) {
+  print_row(context, fmt::format("{} capacity, per {} {}(s)", level.name, level.shared_by_units, unit(m)), level.capacity_bytes);
+  if (level.ways > 0) {
+    print_row(context, fmt::format("{} lines per set, {}", level.name, sim::to_string(level.policy)),
+              fmt::format("{}", level.ways), level.ways_from);
   }
+  if (level.latency_s) print_row(context, fmt::format("{} latency{}", level.name, level.latency_far_s ? ", near" : ""), *level.latency_s);
+  if (level.latency_far_s) print_row(context, fmt::format("{} latency, far", level.name), *level.latency_far_s);
+}
+
+void print_machine(const sim::Machine& m, const Context& context) {
+  context.print("{}: {}\n{}, {} {}(s), {} {}(s), {}{}\n\n", m.name, m.title, m.kind, m.units, unit(m), m.threads, worker(m), m.isa,
+                m.date.empty() ? "" : ", " + m.date);
+  print_row(context, fmt::format("{}s", unit(m)), fmt::format("{}", m.units), m.units_from);
+  print_row(context, fmt::format("{}s that predictions assume", worker(m)), fmt::format("{}", m.threads), m.threads_from);
+  print_row(context, "clock", fmt::format("{:.2f} GHz", m.clock_hz.value * 1e-9), m.clock_hz.kind, m.clock_hz.source);
+  for (const sim::CacheLevel& level : m.levels) print_level(context, m, level);
   for (const sim::BandwidthPoint& point : m.read_bandwidth) {
-    print_row(context, fmt::format("read {}, {} thread(s)", bytes_text(point.working_set_bytes), point.threads),
+    print_row(context, fmt::format("read {}, {} {}(s)", bytes_text(point.working_set_bytes), point.threads, worker(m)),
               rate_text(point.bytes_per_s), m.read_bandwidth_kind, m.read_bandwidth_source);
   }
   print_costs(context, "barrier", m.barrier_s);
   print_costs(context, "fork and join", m.fork_join_s);
+  for (const auto& [name, quantity] : m.figures) print_row(context, name, quantity);
   for (const sim::Rate& rate : m.rates) {
-    print_row(context, fmt::format("{} {}, one thread", rate.isa, rate.name),
+    print_row(context, fmt::format("{} {}, one {}", rate.isa, rate.name, worker(m)),
               fmt::format("{:.2f} G/s", rate.per_s.value * 1e-9), rate.per_s.kind, rate.per_s.source);
   }
   for (const auto& [name, quantity] : m.model) {
     print_row(context, name, fmt::format("{:.4g}", quantity.value), quantity.kind, quantity.source);
   }
+  print_row(context, "noise, relative", fmt::format("{:.3g}", m.noise_cv), m.noise_from);
 }
 
 Result<ExitCode> show_machine(const std::string& name, const Context& context) {

@@ -90,7 +90,7 @@ TEST_CASE("a profile survives JSON and back, number for number") {
 }
 
 TEST_CASE("built-in profiles parse, have their file's name, and round-trip") {
-  CHECK(machine_names().size() == 5);
+  CHECK(machine_names().size() == 12);
   for (const std::string& name : machine_names()) {
     CAPTURE(name);
     const auto machine = find_machine(name);
@@ -120,13 +120,15 @@ TEST_CASE("hostile profiles are refused by file, field and rule") {
   check_refused("{}", "meta", "missing");
   check_refused(std::string(100000, '['), "JSON", "parse");
   check_refused(R"({"meta":{},"meta":{}})", "meta", "twice");
-  check_refused(changed("\"units\": 2", "\"units\": 0"), "units", "between 1");
-  check_refused(changed("\"units\": 2", "\"units\": -2"), "units", "between 1");
-  check_refused(changed("\"units\": 2", "\"units\": 1.5"), "units", "whole number");
-  check_refused(changed("\"units\": 2", "\"units\": 99999999999999999999"), "units", "");
-  check_refused(changed("\"units\": 2", "\"unitz\": 2"), "unitz", "not a field");
-  check_refused(changed("\"threads\": 2,", ""), "threads", "missing");
-  check_refused(changed("\"isa\": \"avx2\"", "\"isa\": \"sse9\""), "isa", "scalar, avx2 or avx512");
+  check_refused(changed("\"value\": 2,", "\"value\": 0,"), "units.value", "positive");
+  check_refused(changed("\"value\": 2,", "\"value\": -2,"), "units.value", "positive");
+  check_refused(changed("\"value\": 2,", "\"value\": 1.5,"), "units.value", "whole number");
+  check_refused(changed("\"value\": 2,", "\"value\": 99999999999999999999,"), "units.value", "between 1");
+  check_refused(changed("\"units\": {", "\"units\": 2, \"unitz\": {"), "unitz", "not a field");
+  check_refused(changed("\"threads\": {", "\"noise\": {"), "noise", "twice");
+  check_refused(changed("\"units\": {", "\"units\": 2, \"dram\": {"), "units", "must be an object");
+  check_refused(changed("\"isa\": \"avx2\"", "\"isa\": \"sse9\""), "isa", "scalar, avx2, avx512");
+  check_refused(changed("\"isa\": \"avx2\"", "\"isa\": \"gpu\""), "isa", "gpu for a GPU");
   check_refused(changed("\"value\": 1000000000.0", "\"value\": -1"), "clock.value", "positive");
   check_refused(changed("\"value\": 1000000000.0", "\"value\": 1e999"), "JSON", "");
   check_refused(changed("\"value\": 1000000000.0", "\"value\": \"fast\""), "clock.value", "number");
@@ -135,15 +137,16 @@ TEST_CASE("hostile profiles are refused by file, field and rule") {
   check_refused(changed("\"unit\": \"Hz\"", "\"unit\": \"hz\""), "clock.unit", "unknown unit");
   check_refused(changed("\"kind\": \"measured\"", "\"kind\": \"guessed\""), "clock.kind", "measured, fitted");
   check_refused(changed("\"source\": \"by hand\"", "\"source\": \"\""), "clock.source", "must name");
-  check_refused(changed("\"kind\": \"cpu\"", "\"kind\": \"tpu\""), "meta.kind", "cpu");
+  check_refused(changed("\"kind\": \"cpu\"", "\"kind\": \"tpu\""), "meta.kind", "cpu or gpu");
   check_refused(changed("\"capacity\": {", "\"capacity\": 7, \"size\": {"), "levels[0].size", "not a field");
   check_refused(changed("\"working_set\": 1000000.0", "\"working_set\": 1000.0"), "read_bandwidth.points[1]", "sorted");
   check_refused(changed("\"working_set\": 1000000.0", "\"working_set\": 0"), "points[1].working_set", "positive");
   check_refused(changed("\"name\": \"up_f32\"", "\"name\": \"up_f64\""), "rates[1].name", "not a rate");
   check_refused(changed("\"name\": \"up_f32\"", "\"name\": \"up_bf16\""), "rates[2]", "repeats");
   check_refused(changed("\"overlap_loss\"", "\"overlap_gain\""), "model.overlap_gain", "not a correction");
-  check_refused(changed("\"cv\": 0.01", "\"cv\": -0.01"), "noise.cv", "negative");
-  check_refused(changed("\"cv\": 0.01", "\"cv\": null"), "noise.cv", "number");
+  check_refused(changed("\"value\": 0.01", "\"value\": -0.01"), "noise.cv.value", "negative");
+  check_refused(changed("\"value\": 0.01", "\"value\": null"), "noise.cv.value", "number");
+  check_refused(changed("\"value\": 0.01", "\"value\": 11"), "noise.cv.value", "at most 10");
 }
 
 TEST_CASE("every field that is left out is noticed") {
