@@ -44,7 +44,7 @@ Result<Plan> plan_for(const Problem& problem, const Machine& machine, const Acti
   Status failure;
   for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused, Strategy::sign_split}) {
     for (const bool skip : {true, false}) {
-      const Plan plan = default_plan(problem, strategy, skip);
+      const Plan plan = plan_on(machine, problem, default_plan(problem, strategy, skip));
       if (!validate(plan, problem).ok()) continue;
       const Result<Prediction> prediction = predict({problem, plan, shared, residency, threads, {}}, machine);
       if (!prediction.ok()) {

@@ -18,10 +18,11 @@ inline constexpr FigureField kFigureFields[] = {
     {"dram", "saturation", "1", false},                // how sharply bandwidth stops growing with bytes in flight; absent: 2
     {"concurrency", "smem_per_unit", "B", false},      // shared memory that one block may have
     {"concurrency", "inflight_per_unit", "B", true},   // that the kernels' staged copies keep in flight
+    {"concurrency", "read_per_unit", "B/s", true},     // that one multiprocessor can take in at most
     {"overheads", "launch_stream", "s", true},         // a step of a chain of tiny kernels launched one by one
     {"overheads", "launch_graph", "s", true},          // the same as nodes of a graph
     {"overheads", "launch_pdl", "s", false},           // the same with programmatic dependent launch; absent: not offered
-    {"overheads", "launch_cooperative", "s", true},    // what the first, cooperative launch costs
+    {"overheads", "launch_cooperative", "s", true},    // the same as cooperative launches
     {"overheads", "kernel_drain", "s", true},          // last bytes to the end of a kernel, other than in an empty one
     {"sync", "grid_barrier", "s", true},               // of all blocks of a cooperative kernel
 };

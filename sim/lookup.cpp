@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "gpu_machine.hpp"
 #include "model_fields.hpp"
 
 namespace signsplit::sim {
@@ -90,6 +91,11 @@ double rate_uncertainty(const Machine& machine) {
   return rates > 0 ? sum / rates : 0.4;
 }
 
+double figure_uncertainty(const Machine& machine, const char* path) {
+  const auto found = machine.figures.find(path);
+  return found != machine.figures.end() ? relative_ci90(found->second) : 0.4;
+}
+
 double square(double x) { return x * x; }
 
 /// Σ (term · relative uncertainty)².
@@ -104,7 +110,8 @@ double weighted_squares(const Terms& terms, const Terms& relative) {
 
 double bandwidth(const Machine& machine, int threads, double working_set_bytes) {
   const auto curves = neighbours(machine, threads);
-  return between(curves, threads, along(curves[0], working_set_bytes), along(curves[1], working_set_bytes));
+  const double read = between(curves, threads, along(curves[0], working_set_bytes), along(curves[1], working_set_bytes));
+  return is_gpu(machine) ? gpu_bandwidth(machine, threads, read, gpu_latency_s(machine, working_set_bytes)) : read;
 }
 
 double dram_bandwidth(const Machine& machine, int threads) {
@@ -155,11 +162,17 @@ double relative_ci90(const Quantity& quantity) {
 
 Terms term_uncertainty(const Machine& machine) {
   Terms relative;
-  relative.launch = uncertainty_of(machine.fork_join_s);
-  relative.first_byte = relative_ci90(model_value(machine, "first_byte_s"));
+  if (is_gpu(machine)) {
+    relative.launch = figure_uncertainty(machine, "overheads.launch_graph");
+    relative.first_byte = figure_uncertainty(machine, "overheads.kernel_drain");
+    relative.barrier = figure_uncertainty(machine, "sync.grid_barrier");
+  } else {
+    relative.launch = uncertainty_of(machine.fork_join_s);
+    relative.first_byte = relative_ci90(model_value(machine, "first_byte_s"));
+    relative.barrier = uncertainty_of(machine.barrier_s);
+  }
   relative.stream = bandwidth_uncertainty(machine);
   relative.compute = rate_uncertainty(machine);
-  relative.barrier = uncertainty_of(machine.barrier_s);
   relative.reduction = std::max(relative.stream, 0.3);  // the curve is of reads; this is stores as well
   relative.imbalance = 0.5;
   relative.repair = std::max(relative.compute, 0.3);  // depends on the data more than on the machine

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gpu_machine.hpp"
 #include "lookup.hpp"
 #include "signsplit/sim/predict.hpp"
 #include "structure.hpp"
@@ -69,7 +70,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.overlap_loss = model_value(machine, "overlap_loss").value;
   model.gap_bytes = model_value(machine, "gather_gap_bytes").value;
-  model.first_byte = model_value(machine, "first_byte_s").value;
+  model.first_byte = is_gpu(machine) ? 0.0 : model_value(machine, "first_byte_s").value;  // of a GPU: a boundary's
   const bool split = scenario.plan.strategy == Strategy::sign_split;
   model.imbalance = model_value(machine, "imbalance").value;
   model.piece = model_value(machine, split ? "push_overhead_s" : "piece_overhead_s").value * static_cast<double>(scenario.problem.batch);
@@ -216,13 +217,17 @@ Result<Prediction> predict(const Scenario& scenario, const Machine& machine) {
     const double tile_bytes = tile_units * row * static_cast<double>(matrix_count(scenario.problem));
 
     Terms& terms = prediction.terms;
-    add_boundaries(terms, scenario, *model);
+    if (!is_gpu(machine)) {
+      add_boundaries(terms, scenario, *model);
+    } else if (Status status = add_gpu_boundaries(terms, scenario, machine, footprint); !status.ok()) {
+      return status;
+    }
     for (int index = 0; index + 1 < phase_count(scenario.plan); ++index) {
       const Demand demand = demand_of(phase_at(scenario.plan, index), scenario, *model, structure, bytes);
       add_phase(terms, demand, scenario, footprint, tile_bytes, *model);
     }
     terms.repair = repair_s(scenario, structure, bytes, tile_bytes, *model);
-    terms.reduction = activations_s(scenario, bytes, *model);
+    terms.reduction += activations_s(scenario, bytes, *model);
 
     prediction.time_s = terms.total();
     const double half = prediction_uncertainty_s(terms, machine) / prediction.time_s;
@@ -232,6 +237,13 @@ Result<Prediction> predict(const Scenario& scenario, const Machine& machine) {
   } catch (const std::exception& failure) {
     return io_error(std::string("prediction: ") + failure.what());
   }
+}
+
+Plan plan_on(const Machine& machine, const Problem& problem, Plan plan) {
+  if (!is_gpu(machine)) return plan;
+  plan.parts = std::clamp<index_t>(machine.units, 1, std::max<index_t>(problem.d_ff, 1));
+  plan.hidden_tile = std::min(plan.hidden_tile, ceil_div(std::max<index_t>(problem.d_ff, 1), plan.parts));
+  return plan;
 }
 
 double roofline_s(const Scenario& scenario, const Machine& machine) {
@@ -245,6 +257,10 @@ double roofline_s(const Scenario& scenario, const Machine& machine) {
 }
 
 double roofline_launch_s(const Scenario& scenario, const Machine& machine) {
+  if (is_gpu(machine)) {
+    const Result<Quantity> launch = launch_cost(machine, scenario.launch_mode);
+    return roofline_s(scenario, machine) + (launch.ok() ? kernel_count(scenario.plan) * launch->value : 0.0);
+  }
   const int threads = scenario.threads > 0 ? scenario.threads : machine.threads;
   const double launches = scenario.plan.strategy == Strategy::unfused ? 2.0 : 1.0;
   return roofline_s(scenario, machine) + launches * thread_cost(machine.fork_join_s, threads);

@@ -16,7 +16,7 @@ namespace signsplit::tools {
 namespace {
 
 struct PredictOptions {
-  std::string hardware = "host", residency = "cold";
+  std::string hardware = "host", residency = "cold", launch = "graph";
   ProblemOptions problem;
   CpuOptions cpu;
 };
@@ -32,6 +32,7 @@ struct Question {
   sim::Residency residency = sim::Residency::cold;
   int threads = 0;
   std::string isa;
+  sim::LaunchMode launch = sim::LaunchMode::graph;
 };
 
 Result<Question> resolve_question(const PredictOptions& options) {
@@ -43,10 +44,14 @@ Result<Question> resolve_question(const PredictOptions& options) {
   if (!threads) return threads.status();
   const Result<std::optional<cpu::Isa>> isa = parse_isa_option(options.cpu.isa);
   if (!isa) return isa.status();
+  const std::optional<sim::LaunchMode> launch = sim::parse_launch_mode(options.launch);
+  if (!launch) {
+    return invalid_argument(fmt::format("--launch '{}' is not known; known are stream, graph, programmatic, cooperative", options.launch));
+  }
   Result<sim::Machine> machine = sim::find_machine(options.hardware);
   if (!machine) return machine.status();
   return Question{*choice, std::move(*machine), *residency, *threads,
-                  isa->has_value() ? std::string(cpu::to_string(**isa)) : std::string()};
+                  isa->has_value() ? std::string(cpu::to_string(**isa)) : std::string(), *launch};
 }
 
 /// Every default schedule that the machine's profile can answer for; the first reason why not, when it can for none.
@@ -54,9 +59,10 @@ Result<std::vector<Case>> predict_all(const Question& question) {
   const Problem& problem = question.choice.problem;
   std::vector<Case> cases;
   Status first_failure;
-  for (const Plan& plan : default_plans(problem)) {
+  for (const Plan& standard : default_plans(problem)) {
+    const Plan plan = sim::plan_on(question.machine, problem, standard);
     const sim::Scenario scenario{problem, plan, sim::expected_activity(question.choice.active, plan, problem),
-                                 question.residency, question.threads, question.isa};
+                                 question.residency, question.threads, question.isa, question.launch};
     const Result<sim::Prediction> prediction = sim::predict(scenario, question.machine);
     if (prediction) {
       cases.push_back({plan, *prediction});
@@ -81,9 +87,11 @@ std::optional<sim::Decision> decide_among(const std::vector<Case>& cases, const 
 void print_table(const Question& question, std::vector<Case> cases, const std::optional<sim::Decision>& decision,
                  const Context& context) {
   const int threads = question.threads > 0 ? question.threads : question.machine.threads;
-  context.print("{}, {} active, {} weights\non {} ({}), {} thread(s)\n\n", describe(question.choice.problem),
+  const bool gpu = question.machine.kind == "gpu";
+  context.print("{}, {} active, {} weights\non {} ({}), {} {}(s){}\n\n", describe(question.choice.problem),
                 percent_text(question.choice.active), to_string(question.residency), question.machine.name,
-                question.machine.title, threads);
+                question.machine.title, threads, gpu ? "block" : "thread",
+                gpu ? fmt::format(", launched by {}", sim::to_string(question.launch)) : "");
   std::stable_sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) {
     return a.prediction.time_s < b.prediction.time_s;
   });
@@ -134,6 +142,7 @@ void add_predict(CLI::App& app, Context& context) {
       "Examples:\n"
       "  signsplit predict --shape 2048x8192 --dtype bf16\n"
       "  signsplit predict --model opt-1.3b --hardware host --threads 1 --active 0.05\n"
+      "  signsplit predict --model opt-6.7b --hardware h200 --launch stream\n"
       "  signsplit predict --shape 4096x14336 --gated --batch 4 --json - --hardware my-machine.json");
   command
       .add_option("--hardware", options->hardware,
@@ -144,6 +153,10 @@ void add_predict(CLI::App& app, Context& context) {
   add_problem_options(command, options->problem);
   add_cpu_options(command, options->cpu);
   add_residency_option(command, options->residency);
+  command.add_option("--launch", options->launch, "How kernels are started on a GPU: stream, graph, programmatic, cooperative")
+      ->type_name("MODE")
+      ->capture_default_str()
+      ->group("The machine");
   add_json_option(command, context);
   on_run(command, context, [options, &context] { return predict(*options, context); });
 }

@@ -42,6 +42,20 @@ enum class Residency : std::uint8_t {
   warm,  ///< the same layer over and over
 };
 
+/// How kernels are started on a GPU. It decides how dear a boundary is, so it is an input of every comparison.
+enum class LaunchMode : std::uint8_t {
+  stream,        ///< one launch after the other
+  graph,         ///< nodes of a graph
+  programmatic,  ///< programmatic dependent launch: the next kernel starts, and asks for its weights, while this one drains
+  cooperative,   ///< every kernel as a cooperative launch
+};
+[[nodiscard]] std::string_view to_string(LaunchMode) noexcept;
+[[nodiscard]] std::optional<LaunchMode> parse_launch_mode(std::string_view) noexcept;
+
+/// Bandwidth that `inflight_bytes` give when each is answered after `latency_s` and nothing gives more than `full_Bps`:
+/// u / (1 + (u / full)^sharpness)^(1/sharpness), u = inflight / latency (Little's law with a soft corner).
+[[nodiscard]] double saturating(double inflight_bytes, double latency_s, double full_Bps, double sharpness);
+
 /// Where the time goes. Every term in seconds; they add up to the prediction exactly, in the order of `terms()`.
 struct Terms {
   double launch = 0;      ///< fork and join of parallel regions
@@ -64,8 +78,9 @@ struct Scenario {
   Plan plan;
   Activity activity = {};
   Residency residency = Residency::cold;
-  int threads = 0;   ///< 0: the machine's
-  std::string isa;   ///< empty: the machine's
+  int threads = 0;   ///< workers: threads of a CPU, blocks of a GPU; 0: the machine's
+  std::string isa = {};   ///< empty: the machine's
+  LaunchMode launch_mode = LaunchMode::graph;  ///< GPU
 };
 
 struct Prediction {
@@ -73,6 +88,10 @@ struct Prediction {
   Terms terms;
   Statistics bytes;
 };
+
+/// The plan as this machine would be given it. CPU: unchanged. GPU: as many parts as there are multiprocessors, since a block
+/// takes whole parts; the other numbers as they are.
+[[nodiscard]] Plan plan_on(const Machine& machine, const Problem& problem, Plan plan);
 
 /// Level 1. invalid_argument when the plan is not valid for the problem or the machine lacks a needed field.
 [[nodiscard]] Result<Prediction> predict(const Scenario& scenario, const Machine& machine);
