@@ -13,6 +13,7 @@ struct DeviceLimits {
   int multiprocessors = 1;
   index_t shared_bytes_per_block = 48 * 1024;  ///< with the opt-in limit
   int consumer_warps = 8;                      ///< warps that compute; one more issues the copies
+  int max_stages = 32;                         ///< fewer, to see what bytes in flight are worth
 };
 
 inline constexpr int kWarpLanes = 32;
@@ -35,13 +36,14 @@ SIGNSPLIT_HD constexpr int tile_lag(const Plan& plan, const Problem& problem) {
 
 /// Byte offsets into a block's shared memory.
 struct SharedLayout {
-  index_t barriers = 0;      ///< 8-byte words: full [stages], empty [stages], listed
-  index_t statistics = 0;    ///< Statistics, and further words of bookkeeping
+  index_t barriers = 0;      ///< 8-byte words: full, empty [kMaxStages]; listed, taken [2][kMaxTileBuffers]
+  index_t counts = 0;        ///< [consumer warps][2] u64: active, active_union; then [consumer warps][16] u32: x not finite
+  index_t norms = 0;         ///< [16] f64, norms of x (sign_split)
+  index_t tiles = 0;         ///< [tile_buffers] TileState, then the row lists
+  index_t tile_bytes = 0;    ///< of one tile's state
+  index_t lists = 0;         ///< [2][tile_buffers][hidden_tile + 1] i32: how many, then which rows of the tile
   index_t x = 0;             ///< [tokens, d_padded] f32, when x_in_shared
   index_t y = 0;             ///< [tokens, d_padded] f32, when y_in_shared
-  index_t flags = 0;         ///< [16] token is not finite, u32; then [16] norms of x, f64
-  index_t tile_state = 0;    ///< buffers × TileState arrays
-  index_t tile_bytes = 0;    ///< of one buffer
   index_t ring = 0;          ///< stages × stage_bytes, 128-byte aligned; the reduction's scratch afterwards
   index_t bytes = 0;
 };
@@ -77,12 +79,9 @@ struct WorkspaceLayout {
 SIGNSPLIT_HD constexpr index_t smaller(index_t a, index_t b) { return a < b ? a : b; }
 SIGNSPLIT_HD constexpr index_t larger(index_t a, index_t b) { return a > b ? a : b; }
 
-/// Bytes of one tile's state. Per unit and token: pre-activation, up value, coefficient, and under sign_split the streams A⁺
-/// and A⁻, what was pushed, Σ|x||w|; a byte each for open and stopped. Per unit: two row lists and a byte "already read".
-SIGNSPLIT_HD constexpr index_t tile_state_bytes(const Plan& plan, const Problem& problem) {
-  const index_t values = plan.hidden_tile * problem.batch, floats = plan.strategy == Strategy::sign_split ? 7 : 3;
-  return round_up(values * (floats * 4 + 8) + plan.hidden_tile * (2 * 4 + 4) + 64, 128);
-}
+/// Floats of a tile's state per unit and token: pre-activation, up value, coefficient; under sign_split also the streams
+/// A⁺ and A⁻, what was pushed, Σ|x||w|, and whether pushing stopped. And one per unit: whether its row of W2 is wanted.
+SIGNSPLIT_HD constexpr index_t tile_state_arrays(const Plan& plan) { return plan.strategy == Strategy::sign_split ? 8 : 3; }
 
 /// The shape of a launch; the same for the kernels of an unfused plan.
 SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem& problem, DeviceLimits limits) {
@@ -106,12 +105,12 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   launch.stage_bytes = round_up(launch.stage_rows * launch.stage_columns * elem, 128);
 
   SharedLayout& at = launch.shared;
-  at.barriers = 0;
-  at.statistics = round_up((2 * kMaxStages + kMaxTileBuffers + 4) * 8, 128);
-  at.flags = at.statistics + round_up(static_cast<index_t>(sizeof(Statistics)) + 64, 128);
-  at.tile_state = at.flags + round_up(kMaxBatch * (4 + 8), 128);
-  at.tile_bytes = tile_state_bytes(plan, problem);
-  index_t used = at.tile_state + launch.tile_buffers * at.tile_bytes;
+  at.counts = (2 * kMaxStages + 4 * kMaxTileBuffers) * 8;
+  at.norms = round_up(at.counts + limits.consumer_warps * (2 * 8 + kMaxBatch * 4), 128);
+  at.tiles = at.norms + kMaxBatch * 8;
+  at.tile_bytes = round_up(plan.hidden_tile * (launch.tokens * tile_state_arrays(plan) + 2) * 4, 128);
+  at.lists = at.tiles + launch.tile_buffers * at.tile_bytes;
+  index_t used = round_up(at.lists + 2 * launch.tile_buffers * (plan.hidden_tile + 1) * 4, 128);
   const index_t token_bytes = launch.tokens * shape.d_padded * 4;
   const index_t ring_wanted = larger(smaller(64 * 1024, budget / 3), 2 * launch.stage_bytes);
   at.x = at.y = used;
@@ -126,8 +125,8 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   }
   at.ring = round_up(used, 128);
   const index_t ring_bytes = budget > at.ring ? budget - at.ring : 0;
-  launch.stages = static_cast<int>(smaller(kMaxStages, ring_bytes / launch.stage_bytes));
-  // The reduction keeps parts × columns × tokens sums in the ring: columns in steps of 8, a 32-byte sector.
+  launch.stages = static_cast<int>(smaller(smaller(kMaxStages, limits.max_stages), ring_bytes / launch.stage_bytes));
+  // The reduction keeps parts × columns sums in the ring: columns in steps of 8, a 32-byte sector.
   const index_t sums = launch.stages * launch.stage_bytes / 4 / plan.parts;
   const index_t share = round_up(ceil_div(shape.d_padded, launch.ctas), 8);
   launch.reduce_tile = larger(8, smaller(share, sums / 8 * 8));

@@ -1,0 +1,351 @@
+// The consumer warps of unfused and row_fused: what they do with the rows that come through the ring.
+#pragma once
+
+#include "products.hpp"
+#include "tile_schedule.hpp"
+
+namespace signsplit::gpu {
+
+/// What the strategies' consumers share: x, the products, y, the lists of active rows, the statistics. T tokens are
+/// computed together.
+template <class Block, class Weight, int T>
+class Consumer {
+ public:
+  SIGNSPLIT_DEVICE Consumer(Block& block, const KernelArguments& a)
+      : block_(block), a_(a), shared_(block, a), cursor_(a.launch.stages), x_(shared_.x(block.cta())) {}
+
+  /// Copies x, padded with zeros, to where the products read it, and notes which tokens are not finite.
+  SIGNSPLIT_DEVICE void load_x() {
+    const index_t d = a_.problem.d_model, padded = a_.shape.d_padded;
+    const index_t threads = static_cast<index_t>(a_.launch.consumer_warps) * kWarpLanes;
+    for (index_t token = 0; token < a_.launch.tokens; ++token) {
+      PerLane<bool> bad;
+      block_.lanes([&](int lane) {
+        bad[lane] = false;
+        for (index_t k = block_.warp() * kWarpLanes + lane; k < padded; k += threads) {
+          const float value = token < a_.problem.batch && k < d ? block_.load(a_.x + token * d + k) : 0.0f;
+          bad[lane] = bad[lane] || !is_finite(value);
+          block_.store(x_ + token * padded + k, value);
+        }
+      });
+      const bool any = block_.ballot(bad) != 0;
+      block_.lanes([&](int lane) {
+        if (lane == 0) block_.store(shared_.x_nonfinite(block_.warp()) + token, any ? 1u : 0u);
+      });
+    }
+    block_.sync_consumers();
+    PerLane<bool> bad;
+    block_.lanes([&](int lane) {
+      bad[lane] = false;
+      if (lane >= a_.launch.tokens) return;
+      for (int warp = 0; warp < a_.launch.consumer_warps; ++warp) {
+        bad[lane] = bad[lane] || block_.load(shared_.x_nonfinite(warp) + lane) != 0;
+      }
+    });
+    strict_tokens_ = block_.ballot(bad);
+  }
+
+  /// Partial y of a part starts at +0.
+  SIGNSPLIT_DEVICE void begin(index_t part, Phase phase) {
+    phase_ = phase;
+    const index_t elems = a_.problem.batch * a_.shape.d_padded;
+    if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * 4;
+    if (phase == Phase::first_product) return;
+    statistics_.bytes_y += static_cast<std::uint64_t>(elems) * 4;
+    partial_y_ = reinterpret_cast<float*>(a_.workspace + a_.layout.partial_y) + part * elems;
+    y_ = a_.launch.y_in_shared ? shared_.y() : partial_y_;
+    for_owned_y([&](index_t at) { block_.store(reinterpret_cast<Pack<float, 4>*>(y_ + at), Pack<float, 4>{}); });
+  }
+  SIGNSPLIT_DEVICE void finish() {
+    if (phase_ == Phase::first_product || y_ == partial_y_) return;
+    for_owned_y([&](index_t at) {
+      block_.store(reinterpret_cast<Pack<float, 4>*>(partial_y_ + at),
+                   block_.load(reinterpret_cast<const Pack<float, 4>*>(y_ + at)));
+    });
+  }
+  SIGNSPLIT_DEVICE void count_tile() { ++statistics_.tiles; }
+
+  /// y = tree over parts of the partial y, + b2, for some columns: a block's own slice, token by token.
+  SIGNSPLIT_DEVICE void reduce(ColumnRange columns) {
+    statistics_.bytes_y += static_cast<std::uint64_t>(a_.plan.parts * a_.problem.batch * columns.size()) * 4;
+    for (index_t token = 0; token < a_.problem.batch; ++token) reduce_token(columns, token);
+  }
+
+  /// Adds up what the warps counted, and writes it for the host. `add`: to what an earlier kernel of the plan wrote.
+  SIGNSPLIT_DEVICE void write_statistics(bool add) {
+    block_.lanes([&](int lane) {
+      if (lane != 0) return;
+      block_.store(shared_.counts(block_.warp()), active_);
+      block_.store(shared_.counts(block_.warp()) + 1, active_union_);
+    });
+    block_.sync_consumers();
+    if (block_.warp() != 0) return;
+    block_.lanes([&](int lane) {
+      if (lane != 0) return;
+      for (int warp = 0; warp < a_.launch.consumer_warps; ++warp) {
+        statistics_.active += block_.load(shared_.counts(warp));
+        statistics_.active_union += block_.load(shared_.counts(warp) + 1);
+      }
+      auto* to = reinterpret_cast<std::uint64_t*>(a_.workspace + a_.layout.statistics) + block_.cta() * kCounters;
+      const auto* counted = reinterpret_cast<const std::uint64_t*>(&statistics_);
+      SIGNSPLIT_UNROLL
+      for (int i = 0; i < kCounters; ++i) block_.store(to + i, add ? block_.load(to + i) + counted[i] : counted[i]);
+    });
+  }
+
+ protected:
+  template <class V>
+  using PerLane = typename Block::template PerLane<V>;
+  using Stored = typename Weight::Stored;
+  static constexpr int kCounters = sizeof(Statistics) / sizeof(std::uint64_t);
+
+  // ---- products ----
+
+  /// Dot products of the rows of a selection that come through the ring, columns [k.begin, k.end), with all tokens:
+  /// out[place(row)][token]. `unit(row)` is the row's unit. Each row is computed by the warp that owns it.
+  template <class Place>
+  SIGNSPLIT_DEVICE void dot(index_t rows, KRange k, const RowScales& scales, index_t first_unit, float* out, Place&& place) {
+    PerLane<Partials<T>> sums;
+    for_chunks(a_.launch, rows, k.begin, k.end, [&](const Chunk& chunk) {
+      const auto* stage = reinterpret_cast<const Stored*>(next_stage());
+      if (owner_of(a_.launch, chunk.first_row) == block_.warp()) {
+        if (chunk.first && chunk.last) {
+          dot_whole(chunk, stage, scales, first_unit, out, place, sums);
+        } else {
+          dot_segment(chunk, stage, scales, first_unit, out, place, sums);
+        }
+      }
+      release_stage();
+    });
+  }
+
+  /// y += coefficient · row for the rows of W2 that come through the ring. Coefficients are [place(row)][token].
+  template <class Place>
+  SIGNSPLIT_DEVICE void add_rows(index_t rows, index_t first_unit, const float* coefficients, Place&& place) {
+    const index_t batch = a_.problem.batch, group = a_.problem.group;
+    for_chunks(a_.launch, rows, 0, a_.shape.d_padded, [&](const Chunk& chunk) {
+      const auto* stage = reinterpret_cast<const Stored*>(next_stage());
+      block_.lanes([&](int lane) {
+        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](index_t column) {
+          for (index_t token = 0; token < batch; token += T) {
+            add_to_columns<Weight, T>(
+                block_, a_, stage, chunk, column, token, y_,
+                [&](index_t row) { return coefficients + place(chunk.first_row + row) * a_.launch.tokens; },
+                [&](index_t row) {
+                  const index_t unit = first_unit + place(chunk.first_row + row);
+                  return a_.weights.down_scales + (group == 0 ? 0 : unit / group) * a_.shape.d_padded;
+                });
+          }
+        });
+      });
+      release_stage();
+    });
+  }
+
+  // ---- lists ----
+
+  /// Warp 0 writes down which units are wanted, in ascending order, and tells all who wait for the list. The consumers
+  /// have passed a barrier since `wanted` was written.
+  SIGNSPLIT_DEVICE void publish(ListKind kind, index_t number, const std::uint32_t* wanted, index_t units) {
+    if (block_.warp() != 0) return;
+    block_.wait(shared_.taken(kind, number), shared_.list_parity(number) ^ 1u);  // of the list that was here before
+    const RowList list = shared_.list(kind, number);
+    std::int32_t count = 0;
+    for (index_t base = 0; base < units; base += kWarpLanes) {
+      PerLane<bool> want;
+      block_.lanes([&](int lane) { want[lane] = base + lane < units && block_.load(wanted + base + lane) != 0; });
+      const std::uint32_t mask = block_.ballot(want);
+      block_.lanes([&](int lane) {
+        const int before = bit_count(mask & ((1u << lane) - 1u));
+        if (want[lane]) block_.store(list.rows + count + before, static_cast<std::int32_t>(base + lane));
+      });
+      count += bit_count(mask);
+    }
+    block_.lanes([&](int lane) {
+      if (lane == 0) block_.store(list.count, count);
+    });
+    block_.arrive(shared_.listed(kind, number));
+  }
+
+  /// Waits for a list and returns its length.
+  [[nodiscard]] SIGNSPLIT_DEVICE index_t wait_for_list(ListKind kind, index_t number) {
+    block_.wait(shared_.listed(kind, number), shared_.list_parity(number));
+    PerLane<index_t> count;
+    block_.lanes([&](int lane) { count[lane] = block_.load(shared_.list(kind, number).count); });
+    return block_.uniform(count);
+  }
+
+  // ---- one unit and token; inside lanes() ----
+
+  [[nodiscard]] SIGNSPLIT_DEVICE float biased(const float* bias, index_t unit, float sum) {
+    return bias == nullptr ? sum : sum + block_.load(bias + unit);
+  }
+  [[nodiscard]] SIGNSPLIT_DEVICE bool strict(index_t unit, index_t token) {
+    if (((strict_tokens_ >> token) & 1u) != 0) return true;
+    return a_.weights.input_nonfinite != nullptr && block_.load(a_.weights.input_nonfinite + unit) != 0;
+  }
+  [[nodiscard]] SIGNSPLIT_DEVICE bool unit_open(float pre, float up) const {
+    const Activation act = a_.problem.activation;
+    return is_open(act, pre) && (act.kind != ActivationKind::drelu || !(up <= 0.0f));
+  }
+  [[nodiscard]] SIGNSPLIT_DEVICE float unit_h(index_t unit, index_t token, float pre, float up) {
+    const Activation act = a_.problem.activation;
+    return a_.problem.gated ? activate_gated(act, pre, up, strict(unit, token)) : signsplit::activate(act, pre);
+  }
+  /// Whether row `unit` of W2 must be read although nothing is to be added: to skip it would hide a 0·∞.
+  [[nodiscard]] SIGNSPLIT_DEVICE bool never_skipped(index_t unit) {
+    return a_.weights.down_nonfinite != nullptr && block_.load(a_.weights.down_nonfinite + unit) != 0;
+  }
+  /// The n-th unit of a tile that this warp owns.
+  [[nodiscard]] SIGNSPLIT_DEVICE int owned_unit(int n) const {
+    const int rows = static_cast<int>(a_.launch.stage_rows);
+    return (block_.warp() + n / rows * a_.launch.consumer_warps) * rows + n % rows;
+  }
+  /// visit(i) for every unit i of the tile that this warp owns.
+  template <class Visit>
+  SIGNSPLIT_DEVICE void for_owned_units(index_t units, Visit&& visit) {
+    for (int base = 0; owned_unit(base) < units; base += kWarpLanes) {
+      block_.lanes([&](int lane) {
+        const int i = owned_unit(base + lane);
+        if (i < units) visit(static_cast<index_t>(i));
+      });
+    }
+  }
+  /// Counts open units; bit b of open[lane] stands for token b of the lane's unit.
+  SIGNSPLIT_DEVICE void count_open(const PerLane<std::uint32_t>& open) {
+    PerLane<bool> bit;
+    block_.lanes([&](int lane) { bit[lane] = open[lane] != 0; });
+    active_union_ += static_cast<std::uint64_t>(bit_count(block_.ballot(bit)));
+    for (index_t b = 0; b < a_.problem.batch; ++b) {
+      block_.lanes([&](int lane) { bit[lane] = ((open[lane] >> b) & 1u) != 0; });
+      active_ += static_cast<std::uint64_t>(bit_count(block_.ballot(bit)));
+    }
+  }
+  SIGNSPLIT_DEVICE void write_mask(index_t unit, index_t token, bool open) {
+    if (a_.active_mask == nullptr) return;
+    block_.store(a_.active_mask + token * a_.problem.d_ff + unit, static_cast<std::uint8_t>(open ? 1 : 0));
+  }
+
+  // ---- ring ----
+
+  [[nodiscard]] SIGNSPLIT_DEVICE const std::byte* next_stage() {
+    block_.wait(shared_.full(cursor_.slot()), cursor_.parity());
+    return shared_.stage(cursor_.slot());
+  }
+  SIGNSPLIT_DEVICE void release_stage() {
+    block_.arrive(shared_.empty(cursor_.slot()));
+    cursor_.advance();
+  }
+
+  Block& block_;
+  const KernelArguments& a_;
+  SharedState<Block> shared_;
+  RingCursor cursor_;
+  float* x_;
+  float* y_ = nullptr;          // [batch, d_padded] of the part
+  float* partial_y_ = nullptr;  // where it goes
+  Phase phase_ = Phase::fused;
+  std::uint32_t strict_tokens_ = 0;  // bit b: a value of x of token b is not finite
+  std::uint64_t active_ = 0, active_union_ = 0;  // counted by this warp
+  Statistics statistics_;                        // what every warp counts alike
+
+ private:
+  template <class Visit>
+  SIGNSPLIT_DEVICE void for_owned_y(Visit&& visit) {
+    for_chunks(a_.launch, 1, 0, a_.shape.d_padded, [&](const Chunk& chunk) {
+      block_.lanes([&](int lane) {
+        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](index_t column) {
+          for (index_t token = 0; token < a_.problem.batch; ++token) visit(token * a_.shape.d_padded + column);
+        });
+      });
+    });
+  }
+
+  template <class Sums>
+  SIGNSPLIT_DEVICE void clear(Sums& sums) {
+    block_.lanes([&](int lane) {
+      SIGNSPLIT_UNROLL
+      for (int i = 0; i < kBlockRows * T; ++i) sums[lane].v[i] = {{0.0f, 0.0f}};
+    });
+  }
+
+  template <class Place, class Sums>
+  SIGNSPLIT_DEVICE void dot_whole(const Chunk& chunk, const Stored* stage, const RowScales& scales, index_t first_unit,
+                                  float* out, Place& place, Sums& sums) {
+    const index_t tokens = a_.launch.tokens;
+    for (index_t row = 0; row < chunk.rows; row += kBlockRows) {
+      const auto row_at = [&](int r) { return row + r < chunk.rows ? row + r : chunk.rows - 1; };
+      const auto unit_of = [&](int r) { return first_unit + place(chunk.first_row + row_at(r)); };
+      for (index_t token = 0; token < tokens; token += T) {
+        clear(sums);
+        add_rows_partials<Weight, T>(block_, chunk, stage, x_ + token * a_.shape.d_padded + chunk.column, a_.shape.d_padded,
+                                     scales, sums, row_at, unit_of);
+        const auto folded = block_.fold(sums);
+        block_.lanes([&](int lane) {
+          SIGNSPLIT_UNROLL
+          for (int i = 0; i < kBlockRows * T; ++i) {
+            if (lane != i || row + i / T >= chunk.rows) continue;
+            block_.store(out + place(chunk.first_row + row + i / T) * tokens + token + i % T, folded[lane].v[i]);
+          }
+        });
+      }
+    }
+  }
+
+  template <class Place, class Sums>
+  SIGNSPLIT_DEVICE void dot_segment(const Chunk& chunk, const Stored* stage, const RowScales& scales, index_t first_unit,
+                                    float* out, Place& place, Sums& sums) {
+    const index_t tokens = a_.launch.tokens;
+    if (chunk.first) clear(sums);
+    add_segment_partials<Weight, T>(block_, chunk, stage, x_ + chunk.column, a_.shape.d_padded, tokens, scales,
+                                    sums, [&] { return first_unit + place(chunk.first_row); });
+    if (!chunk.last) return;
+    const auto folded = block_.fold(sums);
+    block_.lanes([&](int lane) {
+      SIGNSPLIT_UNROLL
+      for (int i = 0; i < kBlockRows * T; ++i) {
+        if (lane == i && i < tokens) block_.store(out + place(chunk.first_row) * tokens + i, folded[lane].v[i]);
+      }
+    });
+  }
+
+  SIGNSPLIT_DEVICE void reduce_token(ColumnRange columns, index_t token) {
+    const int parts = static_cast<int>(a_.plan.parts), width = static_cast<int>(columns.size());
+    const index_t part_stride = a_.problem.batch * a_.shape.d_padded;
+    float* sums = shared_.reduction();  // [parts, width]
+    const auto* partial = reinterpret_cast<const float*>(a_.workspace + a_.layout.partial_y) +
+                          token * a_.shape.d_padded + columns.begin;
+    for_threads(parts * width, [&](int i) {
+      block_.store(sums + i, block_.load_fresh(partial + i / width * part_stride + i % width));
+    });
+    for (int stride = 1; stride < parts; stride *= 2) {
+      block_.sync_consumers();
+      for_threads((parts + 2 * stride - 1) / (2 * stride) * width, [&](int i) {
+        const int into = i / width * 2 * stride, from = into + stride;
+        if (from >= parts) return;
+        float* at = sums + into * width + i % width;
+        block_.store(at, block_.load(at) + block_.load(sums + from * width + i % width));
+      });
+    }
+    block_.sync_consumers();
+    for_threads(width, [&](int i) {
+      const index_t d = columns.begin + i;
+      if (d >= a_.problem.d_model) return;
+      const float sum = block_.load(sums + i) + 0.0f;  // −0 becomes +0
+      const float y = a_.weights.down_bias == nullptr ? sum : sum + block_.load(a_.weights.down_bias + d);
+      block_.store(a_.y + token * a_.problem.d_model + d, y == y ? y : float_of(0x7fc00000u));
+    });
+    block_.sync_consumers();  // the sums make way for the next token's
+  }
+
+  /// visit(i), 0 ≤ i < count, dealt over the threads of the consumer warps.
+  template <class Visit>
+  SIGNSPLIT_DEVICE void for_threads(int count, Visit&& visit) {
+    const int threads = a_.launch.consumer_warps * kWarpLanes;
+    block_.lanes([&](int lane) {
+      for (int i = block_.warp() * kWarpLanes + lane; i < count; i += threads) visit(i);
+    });
+  }
+};
+
+}  // namespace signsplit::gpu

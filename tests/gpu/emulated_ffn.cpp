@@ -1,0 +1,135 @@
+#include "emulated_ffn.hpp"
+
+#include "kernels/row_kernels.hpp"
+
+namespace signsplit::test {
+namespace {
+
+/// Device memory that the tests hand out: zero bytes, 256-byte aligned.
+class DeviceMemory {
+ public:
+  explicit DeviceMemory(std::size_t bytes) : memory_(bytes + 256) {}
+  [[nodiscard]] std::byte* data() {
+    return reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(memory_.data()) + 255) / 256 * 256);
+  }
+
+ private:
+  std::vector<std::byte> memory_;
+};
+
+template <class Weight, int T>
+EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) {
+  switch (kind) {
+    case gpu::KernelKind::first: return [&a](EmulatedBlock& block) { gpu::first_kernel<EmulatedBlock, Weight, T>(block, a); };
+    case gpu::KernelKind::second: return [&a](EmulatedBlock& block) { gpu::second_kernel<EmulatedBlock, Weight, T>(block, a); };
+    case gpu::KernelKind::fused: break;
+  }
+  return [&a](EmulatedBlock& block) { gpu::fused_kernel<EmulatedBlock, Weight, T>(block, a); };
+}
+
+template <class Weight>
+EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) {
+  return gpu::token_block(a.problem.batch) == 1 ? body_of<Weight, 1>(kind, a) : body_of<Weight, 4>(kind, a);
+}
+
+EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) {
+  switch (a.problem.dtype) {
+    case DType::f32: return body_of<gpu::WeightF32>(kind, a);
+    case DType::bf16: return body_of<gpu::WeightBf16>(kind, a);
+    case DType::f16:
+    case DType::int8: break;
+  }
+  return {};
+}
+
+/// Per row: it holds an infinity or a NaN. Empty when none does.
+template <class IsBad>
+std::vector<std::uint8_t> bad_rows(index_t rows, IsBad&& is_bad) {
+  std::vector<std::uint8_t> bad(static_cast<std::size_t>(rows));
+  bool any = false;
+  for (index_t j = 0; j < rows; ++j) {
+    bad[static_cast<std::size_t>(j)] = is_bad(j) ? 1 : 0;
+    any |= is_bad(j);
+  }
+  return any ? bad : std::vector<std::uint8_t>{};
+}
+
+template <class T>
+const T* data_or_null(std::span<const T> values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+}  // namespace
+
+Emulation emulate(const Weights& weights, const Plan& plan, std::span<const float> x, index_t batch, std::uint64_t seed,
+                  gpu::DeviceLimits limits, Fault fault, bool side_by_side) {
+  gpu::KernelArguments a;
+  a.plan = plan;
+  a.problem = weights.problem(batch);
+  a.shape = walk_shape(a.problem);
+  a.launch = gpu::launch_shape(plan, a.problem, limits);
+  Emulation result;
+  if (!a.launch.fits()) {
+    result.error = "the plan does not fit on the device";
+    return result;
+  }
+  a.layout = gpu::workspace_layout(plan, a.problem, a.launch);
+
+  const auto input_bad = bad_rows(weights.d_ff(), [&](index_t j) { return weights.input_row_nonfinite(j); });
+  const auto down_bad = bad_rows(weights.d_ff(), [&](index_t j) { return weights.down_row_nonfinite(j); });
+  a.weights.up = weights.up();
+  a.weights.gate = weights.gate();
+  a.weights.down = weights.down();
+  a.weights.up_bias = data_or_null(weights.up_bias());
+  a.weights.gate_bias = data_or_null(weights.gate_bias());
+  a.weights.down_bias = data_or_null(weights.down_bias());
+  a.weights.up_norms = data_or_null(weights.up_norms());
+  a.weights.gate_norms = data_or_null(weights.gate_norms());
+  a.weights.input_nonfinite = input_bad.empty() ? nullptr : input_bad.data();
+  a.weights.down_nonfinite = down_bad.empty() ? nullptr : down_bad.data();
+
+  result.y.assign(x.size(), 0.0f);
+  result.mask.assign(static_cast<std::size_t>(batch * weights.d_ff()), 7);
+  DeviceMemory workspace(static_cast<std::size_t>(a.layout.bytes));
+  a.x = x.data();
+  a.y = result.y.data();
+  a.active_mask = result.mask.data();
+  a.workspace = workspace.data();
+
+  std::vector<std::vector<EmulatedGrid::Kernel>> runs(1);
+  for (int index = 0; index < gpu::kernel_count(plan); ++index) {
+    if (index > 0 && !side_by_side) runs.emplace_back();
+    runs.back().push_back({body_of(gpu::kernel_kind_at(plan, index), a), a.launch.ctas, a.launch.consumer_warps,
+                           static_cast<std::size_t>(a.launch.shared.bytes)});
+  }
+  const auto matrix_bytes = static_cast<std::size_t>(weights.d_ff() * weights.row_bytes());
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    EmulatedGrid grid(runs[run], seed + run, fault);
+    const auto read_only = [&](const char* name, const void* data, std::size_t bytes) {
+      if (data != nullptr) grid.add_region(name, data, bytes, 0, true);
+    };
+    const auto f = static_cast<std::size_t>(weights.d_ff()), d = static_cast<std::size_t>(weights.d_model());
+    read_only("up", a.weights.up, matrix_bytes);
+    read_only("gate", a.weights.gate, matrix_bytes);
+    read_only("down", a.weights.down, matrix_bytes);
+    read_only("up bias", a.weights.up_bias, 4 * f);
+    read_only("gate bias", a.weights.gate_bias, 4 * f);
+    read_only("down bias", a.weights.down_bias, 4 * d);
+    read_only("up norms", a.weights.up_norms, 4 * f);
+    read_only("gate norms", a.weights.gate_norms, 4 * f);
+    read_only("rows of up that are not finite", a.weights.input_nonfinite, f);
+    read_only("rows of down that are not finite", a.weights.down_nonfinite, f);
+    read_only("x", a.x, x.size_bytes());
+    grid.add_region("y", a.y, x.size_bytes(), 4, false);
+    grid.add_region("the active mask", a.active_mask, result.mask.size(), 1, false);
+    grid.add_region("the workspace", a.workspace, static_cast<std::size_t>(a.layout.bytes), 4, run > 0);
+    result.error = grid.run();
+    if (!result.error.empty()) return result;
+    if (run + 1 == runs.size() && !grid.all_written(a.y)) result.error = "an element of y was not written";
+  }
+  const auto* counted = reinterpret_cast<const Statistics*>(workspace.data() + a.layout.statistics);
+  for (int cta = 0; cta < a.launch.ctas; ++cta) result.statistics += counted[cta];
+  return result;
+}
+
+}  // namespace signsplit::test

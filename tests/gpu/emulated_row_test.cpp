@@ -1,0 +1,139 @@
+// unfused and row_fused on the emulated GPU: the CPU executor's bits and statistics, whatever the order of warps and lanes.
+#include <doctest/doctest.h>
+
+#include <set>
+#include <tuple>
+
+#include "emulated_check.hpp"
+#include "seed.hpp"
+
+namespace {
+
+using namespace signsplit;
+using namespace signsplit::test;
+
+std::vector<Plan> row_plans(const Problem& problem) {
+  std::vector<Plan> plans;
+  for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused}) {
+    for (const bool skip : {false, true}) {
+      Plan plan = default_plan(problem, strategy, skip);
+      plan.parts = std::min<index_t>(problem.d_ff, 7);
+      plan.hidden_tile = 11;
+      plans.push_back(plan);
+    }
+  }
+  return plans;
+}
+
+TEST_CASE("the CPU's bits, for every activation, dtype and batch") {
+  std::mt19937_64 rng(seed());
+  for (const ActivationCase& a : all_activations()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const index_t batch = std::vector<index_t>{1, 2, 5}[rng() % 3];
+      const Problem problem{.d_model = 130, .d_ff = 93, .batch = batch, .dtype = dtype, .activation = a.activation, .gated = a.gated};
+      const Weights weights = gaussian_layer(problem, rng() % 2 == 0, rng).pack();
+      const std::vector<float> x = gaussian_input(problem, rng);
+      for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, batch, rng());
+    }
+  }
+}
+
+TEST_CASE("the CPU's bits, wherever x, y and the rows find room") {
+  std::mt19937_64 rng(seed() + 1);
+  for (const index_t batch : {1, 3}) {
+    const Problem problem{.d_model = batch == 1 ? 700 : 350, .d_ff = 61, .batch = batch, .dtype = DType::f32};
+    const Weights weights = gaussian_layer(problem, true, rng).pack();
+    const std::vector<float> x = gaussian_input(problem, rng);
+    std::set<std::tuple<bool, bool, bool>> seen;  // x in shared memory, y, whole rows in a stage
+    for (index_t kib = 4; kib <= 64; ++kib) {
+      const gpu::DeviceLimits limits{2, kib * 1024, kib % 2 == 0 ? 2 : 3, 32};
+      const Plan sample = row_plans(problem)[1];  // skip needs the most room
+      const auto launch = gpu::launch_shape(sample, problem, limits);
+      if (!launch.fits()) continue;
+      const bool whole = launch.stage_columns == walk_shape(problem).d_padded;
+      if (!seen.insert({launch.x_in_shared, launch.y_in_shared, whole}).second) continue;
+      for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, batch, rng(), limits);
+    }
+    for (const auto& [x_in, y_in] : {std::pair{false, false}, {true, false}, {true, true}}) {
+      CHECK((seen.contains({x_in, y_in, true}) || seen.contains({x_in, y_in, false})));
+    }
+    CHECK(seen.contains({true, true, true}));
+    CHECK(std::any_of(seen.begin(), seen.end(), [](const auto& s) { return !std::get<2>(s); }));
+  }
+}
+
+TEST_CASE("16 tokens, rows that take several stages") {
+  std::mt19937_64 rng(seed() + 2);
+  const Problem problem{.d_model = 320, .d_ff = 40, .batch = 16, .dtype = DType::f32, .activation = {ActivationKind::drelu}, .gated = true};
+  const Weights weights = gaussian_layer(problem, true, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, 16, rng(), {2, 16 * 1024, 2, 32});
+}
+
+TEST_CASE("K tiles, tile sizes and the order of warps change no bit") {
+  std::mt19937_64 rng(seed() + 3);
+  const Problem problem{.d_model = 200, .d_ff = 97, .activation = {ActivationKind::relu}, .gated = true};
+  const Weights weights = gaussian_layer(problem, true, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  for (Plan plan : row_plans(problem)) {
+    const Emulation expected = emulate(weights, plan, x, 1, 1);
+    for (const index_t hidden_tile : {1, 7, 64}) {
+      for (const index_t k_tile : {0, 64}) {
+        plan.hidden_tile = hidden_tile;
+        plan.k_tile = k_tile;
+        check_same(weights, plan, x, 1, rng());
+        CHECK(same_bits(emulate(weights, plan, x, 1, rng(), kSmallDevice, {}, false).y, expected.y));
+      }
+    }
+  }
+}
+
+TEST_CASE("infinities and NaN are not skipped") {
+  std::mt19937_64 rng(seed() + 4);
+  for (const bool gated : {false, true}) {
+    const Problem problem{.d_model = 64, .d_ff = 40, .batch = 2, .dtype = DType::f32, .gated = gated};
+    Layer layer = gaussian_layer(problem, true, rng);
+    layer.up[3 * 64 + 5] = INFINITY;
+    layer.up_bias[7] = -INFINITY;
+    layer.down[10 * 40 + 9] = NAN;
+    std::vector<float> x = gaussian_input(problem, rng);
+    for (const bool bad_x : {false, true}) {
+      if (bad_x) x[70] = INFINITY;
+      const Weights weights = layer.pack();
+      for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, 2, rng());
+    }
+  }
+}
+
+// Each planted bug is a rule of the machine that the kernel relies on, broken once.
+TEST_CASE("planted bugs are caught") {
+  using Kind = Fault::Kind;
+  std::mt19937_64 rng(seed() + 5);
+  const Problem problem{.d_model = 130, .d_ff = 93, .activation = {ActivationKind::relu}, .gated = true};
+  const Weights weights = gaussian_layer(problem, true, rng).pack();
+  const std::vector<float> x = gaussian_input(problem, rng);
+  const std::vector<Plan> plans = row_plans(problem);
+  const Plan &row_fused = plans[0], &skip = plans[1], &unfused = plans[2];
+  const auto caught = [&](const Plan& plan, Kind kind, int at) {
+    INFO(label(plan), ", fault ", static_cast<int>(kind), " at ", at);
+    const gpu::DeviceLimits limits{3, 24 * 1024, 2, 3};
+    const Emulation right = emulate(weights, plan, x, 1, 5, limits);
+    const Emulation broken = emulate(weights, plan, x, 1, 5, limits, {kind, at});
+    CHECK(right.error == "");
+    CHECK((!broken.error.empty() || !same_bits(broken.y, right.y)));
+  };
+  constexpr int kAlways = -1;
+  for (const Plan& plan : {row_fused, skip, unfused}) {
+    for (const Kind kind : {Kind::missing_wait, Kind::missing_release_wait, Kind::missing_barrier, Kind::missing_grid_barrier}) {
+      caught(plan, kind, kAlways);
+    }
+    for (const int at : {0, 3}) {
+      for (const Kind kind : {Kind::missing_barrier, Kind::wrong_slot, Kind::short_copy}) caught(plan, kind, at);
+    }
+    caught(plan, Kind::missing_grid_barrier, 0);
+  }
+  caught(skip, Kind::missing_list_wait, kAlways);
+  caught(unfused, Kind::missing_primary_wait, 0);
+}
+
+}  // namespace
