@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "signsplit/certificate_panel.hpp"
+
 namespace signsplit {
 namespace {
 
@@ -95,9 +97,12 @@ Status validate_certificate(const Plan& plan, const Problem& problem) {
   if (problem.activation.kind == ActivationKind::identity) {
     return invalid_argument("plan.strategy certified is not defined for the activation identity: it has no dead units");
   }
+  if (problem.arithmetic != Arithmetic::f32) {
+    return invalid_argument("plan.strategy certified is not defined for the arithmetic w8a8: its proof is about f32 sums");
+  }
   if (plan.plane_bits < 2 || plan.plane_bits > 8) return broken("plane_bits", "in [2, 8] for certified", plan.plane_bits);
-  if (plan.plane_group < kAccumulators || plan.plane_group > kMaxExtent || plan.plane_group % kAccumulators != 0) {
-    return broken("plane_group", "a positive multiple of 64 for certified", plan.plane_group);
+  if (plan.plane_group < kAccumulators || plan.plane_group > kMaxPlaneGroup || plan.plane_group % kAccumulators != 0) {
+    return broken("plane_group", "a multiple of 64 in [64, " + std::to_string(kMaxPlaneGroup) + "] for certified", plan.plane_group);
   }
   if (plan.placement == Placement::none) return broken("placement", "beside or residual for certified", placement);
   return {};
@@ -174,6 +179,7 @@ std::vector<Plan> default_plans(const Problem& problem, bool with_ignore) {
   for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused}) {
     for (const bool skip : {false, true}) add(default_plan(problem, strategy, skip));
   }
+  add(default_plan(problem, Strategy::certified));
   for (const Variant variant : {Variant::interim, Variant::streams, Variant::telescoping, Variant::ignore}) {
     if (variant == Variant::ignore && !with_ignore) continue;
     for (const Repair repair : {Repair::none, Repair::selective, Repair::full, Repair::redo}) {

@@ -8,6 +8,7 @@
 #include <new>
 #include <string>
 
+#include "signsplit/certificate.hpp"
 #include "transpose.hpp"
 #include "weight_rows.hpp"
 
@@ -163,9 +164,14 @@ Result<Weights> Weights::pack(const LayerTensors& layer) try {
   packed.gate_bias_.assign(layer.gate_bias.begin(), layer.gate_bias.end());
   packed.down_bias_.assign(layer.down_bias.begin(), layer.down_bias.end());
   packed.scan();
+  packed.certificates_ = std::make_shared<CertificateStore>();
   return packed;
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to pack a layer");
+}
+
+Result<std::shared_ptr<const Certificate>> Weights::certificate(CertificateFormat format) const {
+  return certificates_->get(*this, format);
 }
 
 Result<Weights> Weights::clone() const try {
@@ -186,6 +192,7 @@ Result<Weights> Weights::clone() const try {
   copy.down_nonfinite_ = down_nonfinite_;
   copy.any_input_nonfinite_ = any_input_nonfinite_;
   copy.any_down_nonfinite_ = any_down_nonfinite_;
+  copy.certificates_ = std::make_shared<CertificateStore>();
   return copy;
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to copy a layer");

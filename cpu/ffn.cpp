@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "certify_dispatch.hpp"
 #include "float_environment.hpp"
+#include "signsplit/certificate.hpp"
 #include "tile_sink.hpp"
 
 namespace signsplit::cpu {
@@ -72,12 +74,15 @@ struct Ffn::State {
   Problem problem;
   WalkShape shape;
   const KernelTable* kernels = nullptr;
+  CertifyKernel certify = nullptr;
+  std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
   AlignedBuffer memory;
   Workspace workspace;
   WorkQueue queues[kMaxPhases];
   std::vector<Statistics> statistics;  // per worker
   Report report;
 
+  Status bind(const Weights& layer);
   void load_x(std::span<const float> x);
   void run_phase(int phase, int worker, const RunContext& run);
   void run_one_region(const RunContext& run);
@@ -87,7 +92,7 @@ struct Ffn::State {
 Status can_run(const Plan& plan, const Problem& problem, const Options& options) {
   if (Status s = validate(problem); !s) return s;
   if (Status s = validate(plan, problem); !s) return s;
-  if (plan.strategy == Strategy::certified) return unsupported("the CPU executor does not run certified plans");
+  if (plan.placement == Placement::residual) return unsupported("the CPU executor keeps the plane beside the weights only");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
                             std::to_string(options.threads) + ")");
@@ -103,13 +108,14 @@ Result<Ffn> Ffn::create(const Weights& weights, const Plan& plan, index_t batch,
   const Problem problem = weights.problem(batch);
   if (Status s = can_run(plan, problem, options); !s) return s;
   auto state = std::make_unique<State>();
-  state->weights = &weights;
   state->plan = plan;
   state->problem = problem;
+  if (Status s = state->bind(weights); !s) return s;
   state->shape = walk_shape(problem);
   state->report.threads = resolve_threads(options);
   state->kernels = &kernels_for(*select_isa(options.isa));
   state->report.isa = *parse_isa(state->kernels->isa);
+  state->certify = certify_kernel_for(state->report.isa);
   const std::size_t bytes = workspace_size(plan, problem, state->report.threads);
   state->memory = AlignedBuffer(bytes);
   if (state->memory.data() == nullptr) return io_error("no memory for a workspace of " + std::to_string(bytes) + " bytes");
@@ -132,7 +138,17 @@ Status Ffn::rebind(const Weights& weights) {
   const Problem& mine = state_->problem;
   const Problem other = weights.problem(mine.batch);
   if (other != mine) return invalid_argument("the layer is " + describe(other) + ", expected " + describe(mine));
-  state_->weights = &weights;
+  return state_->bind(weights);
+}
+
+/// Takes a layer, with the certificate that the plan asks for. On failure nothing changes.
+Status Ffn::State::bind(const Weights& layer) {
+  if (plan.strategy == Strategy::certified) {
+    auto found = layer.certificate(format_of(plan));
+    if (!found) return found.status();
+    certificate = std::move(found).value();
+  }
+  weights = &layer;
   return {};
 }
 
@@ -150,6 +166,11 @@ void Ffn::State::load_x(std::span<const float> x) {
     workspace.x_nonfinite[b] =
         std::all_of(from, from + problem.d_model, [](float v) { return std::isfinite(v); }) ? 0 : 1;
     if (plan.strategy == Strategy::sign_split) workspace.x_norms[b] = norm_upper_bound(from, problem.d_model);
+    if (plan.strategy == Strategy::certified) {
+      const PanelLayout layout = certificate->layout();
+      workspace.x_tokens[b] = quantize_token(layout, to, workspace.x_quads + b * shape.d_padded / 4,
+                                             workspace.x_groups + b * layout.groups());
+    }
   }
 }
 
@@ -202,7 +223,7 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
-                       active_mask.empty() ? nullptr : active_mask.data()};
+                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

@@ -52,7 +52,7 @@ RowList TileSink::after_first_product(HiddenRange hidden) const {
 }
 
 RowList TileSink::after_down_tile(HiddenRange hidden) const {
-  if (run_.plan.strategy == Strategy::sign_split) return {};
+  if (run_.plan.strategy == Strategy::sign_split || run_.plan.strategy == Strategy::certified) return {};
   if (phase_ == Phase::fused) return next_tile(hidden, first_matrix());
   return run_.plan.skip ? RowList{} : next_tile(hidden, Matrix::down);
 }
@@ -143,6 +143,10 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
   ++statistics_.tiles;
   const bool split = run_.plan.strategy == Strategy::sign_split, gated = run_.problem.gated;
+  if (run_.plan.strategy == Strategy::certified) {
+    dot_survivors(k);
+    return;
+  }
   if (split && k.first) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
   if (!split && k.last && run_.plan.skip && (gated || phase_ == Phase::fused)) {
     dot_then_open_rows(hidden, k);
@@ -205,6 +209,7 @@ float TileSink::unit_h(index_t unit, index_t token, float pre, float up) const {
 void TileSink::activate(HiddenRange hidden) {
   const index_t units = hidden.size(), batch = run_.problem.batch;
   const bool gated = run_.problem.gated;
+  if (run_.plan.strategy == Strategy::certified) spread_survivors(hidden);
   add_bias(first_matrix(), hidden, tile_.pre);
   if (gated && run_.plan.skip) {
     up_rows_of_open_gates(hidden);

@@ -4,10 +4,15 @@
 #include <span>
 
 #include "isa.hpp"
+#include "kernels/certify_kernels.hpp"
 #include "signsplit/statistics.hpp"
 #include "signsplit/walk.hpp"
 #include "signsplit/weights.hpp"
 #include "workspace.hpp"
+
+namespace signsplit {
+class Certificate;
+}
 
 namespace signsplit::cpu {
 
@@ -21,6 +26,8 @@ struct RunContext {
   Workspace& workspace;
   float* y = nullptr;                     ///< [batch, d_model]
   std::uint8_t* active_mask = nullptr;    ///< [batch, d_ff] or null
+  const Certificate* certificate = nullptr;  ///< certified only
+  CertifyKernel certify = nullptr;
 };
 
 /// One worker's sink. Satisfies WalkSink.
@@ -34,7 +41,7 @@ class TileSink {
   void push(HiddenRange hidden, KRange k);
   void down_tile(HiddenRange hidden);
   void correct(HiddenRange hidden);
-  void certify(HiddenRange) {}
+  void certify(HiddenRange hidden);
   void store_h(HiddenRange hidden);
   void load_h(HiddenRange hidden);
   void reduce(ColumnRange columns);
@@ -73,6 +80,12 @@ class TileSink {
   [[nodiscard]] bool unit_open(float pre, float up) const;
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
 
+  // Certificate (certified.cpp).
+  class RowsAhead;
+  void certify_panel(index_t panel, HiddenRange hidden, RowsAhead& ahead);
+  void dot_survivors(KRange k);
+  void spread_survivors(HiddenRange hidden);
+
   // Sign split (sign_split.cpp).
   [[nodiscard]] float push_coefficient(index_t unit, index_t token, index_t at, bool first);
   [[nodiscard]] float count_push(index_t at, float c);
@@ -92,6 +105,7 @@ class TileSink {
     const void* matrix = nullptr;
     index_t first = 0, bytes = 0;
   } announced_;                           // the rows that the last kernel call has begun to ask for
+  index_t survivors_ = 0, likely_ = 0;    // of tile_.survivors, tile_.likely
   float* y_part_ = nullptr;               // [batch, d_padded]
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
 };

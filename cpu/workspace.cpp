@@ -42,6 +42,11 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
     t.stopped = carver.take<std::uint8_t>(values);
     t.already_read = carver.take<std::uint8_t>(units);
   }
+  if (plan.strategy == Strategy::certified) {
+    t.survivors = carver.take<index_t>(units);
+    t.likely = carver.take<index_t>(units);
+    t.certify_sums = carver.take<float>(problem.batch * 2 * kPanelRows);
+  }
   return t;
 }
 
@@ -51,6 +56,11 @@ Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int th
   w.x = carver.take<float>(problem.batch * padded);
   w.x_nonfinite = carver.take<std::uint8_t>(problem.batch);
   w.x_norms = carver.take<double>(problem.batch);
+  if (plan.strategy == Strategy::certified) {
+    w.x_quads = carver.take<QuantizedQuad>(problem.batch * padded / 4);
+    w.x_groups = carver.take<QuantizedGroup>(problem.batch * PanelLayout{padded, plan.plane_group}.groups());
+    w.x_tokens = carver.take<QuantizedToken>(problem.batch);
+  }
   w.partial_y = carver.take<float>(plan.parts * problem.batch * padded);
   if (plan.strategy == Strategy::unfused) w.h = carver.take<float>(problem.d_ff * problem.batch);
   for (int i = 0; i < threads; ++i) w.tiles.push_back(carve_tile(carver, plan, problem));

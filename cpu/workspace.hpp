@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "signsplit/certificate_panel.hpp"
 #include "signsplit/plan.hpp"
 #include "signsplit/walk.hpp"
 
@@ -25,6 +26,9 @@ struct TileScratch {
   std::uint8_t* stopped = nullptr;   ///< sign_split: pushes ended because something was not finite
   std::uint8_t* open = nullptr;      ///< the unit is open for the token
   std::uint8_t* already_read = nullptr;  ///< [hidden_tile] row of W2 was read since the tile began
+  index_t* survivors = nullptr;      ///< certified: [hidden_tile] unit numbers that the certificate left
+  index_t* likely = nullptr;         ///< certified: [hidden_tile] those of them that are likely open
+  float* certify_sums = nullptr;     ///< certified: [batch, 2, kPanelRows]
 };
 
 /// All pointers into one workspace block.
@@ -32,6 +36,9 @@ struct Workspace {
   float* x = nullptr;                ///< [batch, d_padded] copy of x, zero-padded
   std::uint8_t* x_nonfinite = nullptr;  ///< [batch]
   double* x_norms = nullptr;         ///< [batch] Euclidean norms, rounded up
+  QuantizedQuad* x_quads = nullptr;    ///< certified: [batch, d_padded / 4]
+  QuantizedGroup* x_groups = nullptr;  ///< certified: [batch, groups]
+  QuantizedToken* x_tokens = nullptr;  ///< certified: [batch]
   float* partial_y = nullptr;        ///< [parts, batch, d_padded]
   float* h = nullptr;                ///< [d_ff, batch] (unfused)
   std::vector<TileScratch> tiles;    ///< one per worker

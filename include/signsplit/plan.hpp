@@ -85,8 +85,8 @@ inline constexpr index_t kMaxHiddenTile = 1024;
 [[nodiscard]] Plan default_sign_split_plan(const Problem& problem, Variant variant, Repair repair, bool skip = false,
                                            index_t k_tiles = 2);
 
-/// Default plans of every schedule that is valid for the problem, each without and with skip: unfused, row_fused, and every
-/// variant and repair of sign_split. `ignore`, which computes something else, only when asked for.
+/// Default plans of every schedule that is valid for the problem, each without and with skip: unfused, row_fused, certified
+/// (with skip only), and every variant and repair of sign_split. `ignore`, which computes something else, only when asked for.
 [[nodiscard]] std::vector<Plan> default_plans(const Problem& problem, bool with_ignore = true);
 
 /// True for schedules that go over the weights without a barrier between the products.

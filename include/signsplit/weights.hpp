@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -11,6 +12,10 @@
 #include "signsplit/status.hpp"
 
 namespace signsplit {
+
+class Certificate;
+class CertificateStore;
+struct CertificateFormat;
 
 /// A layer as frameworks store it: row-major matrices of `dtype`, borrowed. Input of pack().
 struct LayerTensors {
@@ -71,6 +76,10 @@ class Weights {
   [[nodiscard]] float gate_at(index_t j, index_t k) const noexcept { return at(gate_, j, k); }
   [[nodiscard]] float down_at(index_t j, index_t k) const noexcept { return at(down_, j, k); }
 
+  /// The layer's certificate of a format (certificate.hpp): built at the first call, then kept with the layer. Safe to call
+  /// from several threads. As Certificate::build says when there is none.
+  [[nodiscard]] Result<std::shared_ptr<const Certificate>> certificate(CertificateFormat format) const;
+
   /// A copy in memory of its own, or io_error when there is not enough memory.
   [[nodiscard]] Result<Weights> clone() const;
 
@@ -87,6 +96,7 @@ class Weights {
   std::vector<float> up_bias_, gate_bias_, down_bias_, up_norms_, gate_norms_;
   std::vector<std::uint8_t> input_nonfinite_, down_nonfinite_;
   bool any_input_nonfinite_ = false, any_down_nonfinite_ = false;
+  std::shared_ptr<CertificateStore> certificates_;
 };
 
 /// Reads a layer from a safetensors file: up.weight [F,D], down.weight [D,F], optional gate.weight [F,D], up.bias [F],

@@ -76,9 +76,13 @@ TEST_CASE("only certified has a plane, and each of its fields a rule") {
   for (const index_t bad : {0, 1, 9, -8}) {
     CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_bits = bad; }), "plan.plane_bits must be in [2, 8]"));
   }
-  for (const index_t bad : {0, -64, 96}) {
-    CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_group = bad; }), "plan.plane_group must be a positive multiple"));
+  for (const index_t bad : {0, -64, 96, 1088}) {
+    CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_group = bad; }), "plan.plane_group must be a multiple of 64 in [64, 1024]"));
   }
+  Problem integers = kProblem;
+  integers.dtype = DType::int8;
+  integers.arithmetic = Arithmetic::w8a8;
+  CHECK(contains(validate(plan, integers).message(), "is not defined for the arithmetic w8a8"));
   Problem linear = kProblem;
   linear.activation.kind = ActivationKind::identity;
   CHECK(contains(validate(default_plan(linear, Strategy::certified), linear).message(), "has no dead units"));
@@ -179,7 +183,7 @@ TEST_CASE("JSON round trip, keys in declaration order") {
   Plan plan{Strategy::sign_split, Variant::streams, Repair::redo, true, Launch::region_per_phase, 64, 7, 48, 192, 1024};
   CHECK(to_json(plan) ==
         R"({"strategy":"sign_split","variant":"streams","repair":"redo","skip":true,"launch":"region_per_phase",)"
-        R"("accumulators":64,"parts":7,"hidden_tile":48,"k_tile":192,"reduce_tile":1024})");
+        R"("accumulators":64,"parts":7,"hidden_tile":48,"k_tile":192,"reduce_tile":1024,"plane_bits":0,"plane_group":0,"placement":"none"})");
   const Result<Plan> back = plan_from_json(to_json(plan));
   REQUIRE(back.ok());
   CHECK(*back == plan);

@@ -101,9 +101,15 @@ inline std::vector<ActivationCase> all_activations() {
           {{relu2}, true}, {{fatrelu, 0.125f}, true}, {{drelu}, true},          {{identity}, true}};
 }
 
-/// Every valid combination of strategy, variant and repair for a problem, with and without skip.
+/// Every valid combination of strategy, variant and repair for a problem, with and without skip; certified with several planes.
 inline std::vector<Plan> all_plans(const Problem& problem, index_t k_tile) {
   std::vector<Plan> plans;
+  for (const auto& [bits, group] : {std::pair<index_t, index_t>{8, 64}, {6, 128}}) {
+    Plan p = default_plan(problem, Strategy::certified);
+    p.plane_bits = bits;
+    p.plane_group = group;
+    if (validate(p, problem)) plans.push_back(p);
+  }
   for (const bool skip : {false, true}) {
     for (const Strategy s : {Strategy::row_fused, Strategy::unfused}) plans.push_back(default_plan(problem, s, skip));
     for (const Variant v : {Variant::interim, Variant::streams, Variant::telescoping, Variant::ignore}) {

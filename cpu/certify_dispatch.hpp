@@ -1,0 +1,20 @@
+// Which form of the certificate's kernel runs.
+#pragma once
+
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernels/certify_kernels.hpp"
+#include "signsplit/cpu.hpp"
+
+namespace signsplit::cpu {
+
+/// All forms that this build contains and this machine can run, the slowest first. For tests.
+[[nodiscard]] std::vector<std::pair<std::string_view, CertifyKernel>> supported_certify_kernels();
+
+/// The best form for an instruction set that supported_isas() lists. Of avx512 it is the one with VNNI where the processor
+/// has it: they give the same verdicts.
+[[nodiscard]] CertifyKernel certify_kernel_for(Isa isa) noexcept;
+
+}  // namespace signsplit::cpu

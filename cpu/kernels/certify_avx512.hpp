@@ -1,0 +1,35 @@
+// What the two AVX-512 forms of the certificate share: 16 rows are one register.
+#pragma once
+
+#include <immintrin.h>
+
+#include "certify_vector.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+struct PanelAvx512 {
+  using floats = __m512;
+
+  static floats broadcast(float v) { return _mm512_set1_ps(v); }
+  static floats load(const void* p) { return _mm512_load_ps(p); }
+  static void store(float* p, floats v) { _mm512_store_ps(p, v); }
+  static floats load_bf16(const unsigned char* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static floats multiply(floats a, floats b) { return _mm512_mul_ps(a, b); }
+  static floats add(floats a, floats b) { return _mm512_add_ps(a, b); }
+  static std::uint16_t less(floats a, floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+
+  /// 32 bits from memory in every lane.
+  static __m512i broadcast_bits(const void* p) {
+    int bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return _mm512_set1_epi32(bits);
+  }
+};
+
+}  // namespace
+}  // namespace signsplit::cpu

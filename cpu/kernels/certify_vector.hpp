@@ -1,0 +1,79 @@
+// The certificate with vectors, once for all instruction sets. P says what a panel is in registers:
+//   floats, integers          16 lanes of each, one per row of the panel
+//   group_sums(plane, quads, count, group)   the exact sums Σ q·X of a group
+// and the few operations on floats below. Everything has internal linkage: each instruction set instantiates its own.
+#pragma once
+
+#include "certify_kernels.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+/// Adds one group to a token's sums.
+template <class P>
+inline void add_group(const unsigned char* chunk, index_t columns, const QuantizedQuad* quads, const QuantizedGroup& group,
+                      typename P::floats& middle, typename P::floats& bound) {
+  const typename P::floats sums = P::group_sums(chunk, quads, columns / 4, group);
+  const unsigned char* scales = chunk + columns * kPanelRows;
+  const typename P::floats scale = P::load_bf16(scales), norm = P::load_bf16(scales + 2 * kPanelRows);
+  middle = P::fma(scale, P::multiply(sums, P::broadcast(group.step)), middle);
+  bound = P::fma(scale, P::broadcast(group.per_scale), bound);
+  bound = P::fma(norm, P::broadcast(group.per_norm), bound);
+}
+
+template <class P>
+inline void judge(const CertifyPanel& a, const QuantizedToken& token, typename P::floats middle, typename P::floats bound,
+                  PanelVerdict& verdict) {
+  const unsigned char* tail = a.panel + a.layout.tail_offset();
+  const typename P::floats offset = P::load(tail), norm = P::load(tail + 4 * kPanelRows), t = P::broadcast(a.threshold);
+  bound = P::fma(norm, P::broadcast(token.margin), bound);
+  verdict.certified &= P::less(P::add(P::add(bound, middle), offset), t);
+  verdict.likely |= static_cast<std::uint16_t>(~P::less(P::add(middle, offset), t));
+}
+
+template <class P>
+PanelVerdict certify_panel(const CertifyPanel& a) {
+  using F = typename P::floats;
+  PanelVerdict verdict{0xffff, 0};
+  const index_t groups = a.layout.groups();
+  const unsigned char* chunk = a.panel;
+  if (a.batch == 1) {
+    const QuantizedToken& token = a.tokens[0];
+    const QuantizedQuad* quads = token.quads;
+    F middle = P::broadcast(0.0f), bound = P::broadcast(0.0f);
+    for (index_t g = 0; g < groups; ++g) {
+      const index_t columns = a.layout.columns_of(g);
+      ask_ahead(a, chunk, g);
+      add_group<P>(chunk, columns, quads, token.groups[g], middle, bound);
+      quads += columns / 4;
+      chunk += (columns + 4) * kPanelRows;
+    }
+    judge<P>(a, token, middle, bound, verdict);
+  } else {  // a group of the plane comes from memory once and is used for every token
+    for (index_t b = 0; b < a.batch; ++b) {
+      P::store(a.sums + b * 2 * kPanelRows, P::broadcast(0.0f));
+      P::store(a.sums + (b * 2 + 1) * kPanelRows, P::broadcast(0.0f));
+    }
+    for (index_t g = 0; g < groups; ++g) {
+      const index_t columns = a.layout.columns_of(g);
+      ask_ahead(a, chunk, g);
+      for (index_t b = 0; b < a.batch; ++b) {
+        float* sums = a.sums + b * 2 * kPanelRows;
+        F middle = P::load(sums), bound = P::load(sums + kPanelRows);
+        add_group<P>(chunk, columns, a.tokens[b].quads + g * a.layout.group / 4, a.tokens[b].groups[g], middle, bound);
+        P::store(sums, middle);
+        P::store(sums + kPanelRows, bound);
+      }
+      chunk += (columns + 4) * kPanelRows;
+    }
+    for (index_t b = 0; b < a.batch; ++b) {
+      const float* sums = a.sums + b * 2 * kPanelRows;
+      judge<P>(a, a.tokens[b], P::load(sums), P::load(sums + kPanelRows), verdict);
+    }
+  }
+  verdict.likely &= static_cast<std::uint16_t>(~verdict.certified);
+  return verdict;
+}
+
+}  // namespace
+}  // namespace signsplit::cpu

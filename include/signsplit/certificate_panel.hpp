@@ -1,0 +1,110 @@
+// The certificate's plane as bytes in memory, and the evaluation of one row of it: the definition that every kernel, on any
+// device, repeats bit for bit. Light on purpose: kernel files of every instruction set include it. docs/certificate.md has
+// the proof.
+#pragma once
+
+#include <cstdint>
+
+#include "signsplit/portability.hpp"
+
+namespace signsplit {
+
+/// Rows that lie interleaved in one panel: the lanes of an AVX-512 register of 32-bit sums.
+inline constexpr index_t kPanelRows = 16;
+/// The widest group: 1024 · 127 · 16256 is the largest sum that fits in an int32.
+inline constexpr index_t kMaxPlaneGroup = 1024;
+/// Largest magnitude of a quantized x: 127·128, so that it splits into hi·128 + lo with hi in ±127 and lo in [−64, 63].
+inline constexpr int kMaxQuantizedX = 127 * 128;
+
+/// Four consecutive elements of a quantized x, in the two forms that kernels multiply with.
+struct QuantizedQuad {
+  std::int8_t high[4];     ///< X = 128·high + low
+  std::int8_t low[4];
+  std::int16_t even[2];    ///< X of elements 0 and 2
+  std::int16_t odd[2];     ///< X of elements 1 and 3
+};
+static_assert(sizeof(QuantizedQuad) == 16);
+
+/// What one group of x contributes besides its integers.
+struct QuantizedGroup {
+  float step;              ///< x ≈ step · X; a normal number
+  float per_scale;         ///< times the row's scale: bounds the quantization of x, and R·x of x's largest elements
+  float per_norm;          ///< times the row's residual norm: ≥ Euclidean norm of the other elements of x
+  std::int32_t start;      ///< −128·ΣX: takes back the 128 that stored plane elements are too large by
+  std::int32_t start_high; ///< −128·Σhigh
+  std::int32_t start_low;  ///< −128·Σlow
+};
+
+/// One token as the certificate wants it.
+struct QuantizedToken {
+  const QuantizedQuad* quads = nullptr;    ///< [Dp / 4]
+  const QuantizedGroup* groups = nullptr;  ///< [groups]
+  float margin = 0.0f;  ///< times a row's norm: the rounding of the canonical sum and of the certificate's own; +∞: never certify
+};
+
+/// Where things lie. A panel is a sequence of chunks, one per group of `group` columns (the last may have fewer), and a tail:
+///   chunk  [columns / 4][kPanelRows][4] plane elements q + 128 as bytes, then kPanelRows scales and kPanelRows residual
+///          norms (rounded up), all bfloat16
+///   tail   kPanelRows offsets (bias and what belongs to it, rounded up; +∞: never certify), kPanelRows norms ≥ ‖w‖, ‖S‖; f32
+struct PanelLayout {
+  index_t columns = 0;  ///< Dp, a multiple of 64
+  index_t group = 64;   ///< a multiple of 64, at most kMaxPlaneGroup
+
+  SIGNSPLIT_HD constexpr index_t groups() const { return ceil_div(columns, group); }
+  SIGNSPLIT_HD constexpr index_t columns_of(index_t g) const { return g + 1 < groups() ? group : columns - g * group; }
+  SIGNSPLIT_HD constexpr index_t chunk_offset(index_t g) const { return g * (group * kPanelRows + 4 * kPanelRows); }
+  SIGNSPLIT_HD constexpr index_t tail_offset() const { return (columns + 4 * groups()) * kPanelRows; }
+  SIGNSPLIT_HD constexpr index_t bytes() const { return tail_offset() + 8 * kPanelRows; }
+  friend constexpr bool operator==(const PanelLayout&, const PanelLayout&) = default;
+};
+
+/// Panels that hold the units [begin, end).
+SIGNSPLIT_HD constexpr index_t first_panel(index_t begin) { return begin / kPanelRows; }
+SIGNSPLIT_HD constexpr index_t panels_spanned(index_t begin, index_t end) {
+  return begin < end ? (end - 1) / kPanelRows - begin / kPanelRows + 1 : 0;
+}
+
+/// What the certificate says of one row and token.
+struct RowBound {
+  float upper;   ///< with the row's offset, above everything that the canonical z can be
+  float middle;  ///< S·x̂, without the bias
+};
+
+/// Row `lane` of a panel. `fma` rounds once. Everything is in the order in which every kernel does it.
+template <class Fma>
+SIGNSPLIT_HD inline RowBound evaluate_row(const unsigned char* panel, PanelLayout layout, index_t lane,
+                                          const QuantizedToken& x, Fma fma) {
+  const auto bf16_at = [](const unsigned char* p) {
+    const std::uint32_t bits = (static_cast<std::uint32_t>(p[0]) | static_cast<std::uint32_t>(p[1]) << 8) << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+  };
+  float middle = 0.0f, bound = 0.0f;
+  const QuantizedQuad* quad = x.quads;
+  for (index_t g = 0; g < layout.groups(); ++g) {
+    const unsigned char* chunk = panel + layout.chunk_offset(g);
+    const QuantizedGroup& group = x.groups[g];
+    const index_t quads = layout.columns_of(g) / 4;
+    auto sum = static_cast<std::uint32_t>(group.start);  // modulo 2³²: the sum fits, its parts need not
+    for (index_t q = 0; q < quads; ++q, ++quad) {
+      const unsigned char* plane = chunk + (q * kPanelRows + lane) * 4;
+      sum += static_cast<std::uint32_t>(plane[0] * quad->even[0] + plane[1] * quad->odd[0] + plane[2] * quad->even[1] +
+                                        plane[3] * quad->odd[1]);
+    }
+    const unsigned char* scales = chunk + quads * 4 * kPanelRows;
+    const float scale = bf16_at(scales + 2 * lane), norm = bf16_at(scales + 2 * (kPanelRows + lane));
+    middle = fma(scale, static_cast<float>(static_cast<std::int32_t>(sum)) * group.step, middle);
+    bound = fma(scale, group.per_scale, bound);
+    bound = fma(norm, group.per_norm, bound);
+  }
+  float norm;
+  __builtin_memcpy(&norm, panel + layout.tail_offset() + 4 * (kPanelRows + lane), sizeof norm);
+  bound = fma(norm, x.margin, bound);
+  return {bound + middle, middle};
+}
+
+/// Row `lane` is certified: z of the canonical evaluation is at most `threshold`.
+SIGNSPLIT_HD inline bool is_certified(float upper, float offset, float threshold) { return upper + offset < threshold; }
+
+}  // namespace signsplit
