@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "signsplit/certificate_panel.hpp"
 #include "signsplit/sim/predict.hpp"
 #include "structure.hpp"
 
@@ -20,7 +21,10 @@ class CountingSink {
     if (phase != Phase::second_product) counts_.bytes_x += u64(problem_.batch * shape_.d_padded * 4);
     if (phase != Phase::first_product) counts_.bytes_y += u64(problem_.batch * shape_.d_padded * 4);
   }
-  void certify(HiddenRange) {}
+  void certify(HiddenRange hidden) {
+    const PanelLayout layout{shape_.d_padded, plan_.plane_group};
+    counts_.bytes_plane += u64(panels_spanned(hidden.begin, hidden.end) * layout.bytes());
+  }
   void up_tile(HiddenRange hidden, KRange k) {
     ++counts_.tiles;
     counts_.up_elements += u64(hidden.size() * k.size());
@@ -59,6 +63,7 @@ void add(Structure& sum, const Structure& item, std::uint64_t times) {
   sum.down_rows += times * item.down_rows;
   sum.down_jumps += times * item.down_jumps;
   sum.tiles += times * item.tiles;
+  sum.bytes_plane += times * item.bytes_plane;
   sum.bytes_x += times * item.bytes_x;
   sum.bytes_h += times * item.bytes_h;
   sum.bytes_y += times * item.bytes_y;
@@ -101,6 +106,8 @@ Structure structure_of(const Plan& plan, const Problem& problem) {
     if (phase == Phase::reduce) {  // all slices equal but the last
       add_equal_items(sum, plan, problem, phase, 0, items - 1);
       add_equal_items(sum, plan, problem, phase, items - 1, 1);
+    } else if (plan.strategy == Strategy::certified) {
+      for (index_t item = 0; item < items; ++item) add_equal_items(sum, plan, problem, phase, item, 1);
     } else {
       const index_t longer = shape.d_ff % plan.parts;
       add_equal_items(sum, plan, problem, phase, 0, longer);
@@ -133,9 +140,18 @@ Statistics count(const Plan& plan, const Problem& problem, const Activity& activ
 
   const std::uint64_t row = structure.row_bytes, dense = u64(dtype_bytes(problem.dtype)) * structure.up_elements;
   const std::uint64_t up_again = (s.redone + s.rechecked) * row;
-  const std::uint64_t up = gate_first(plan, problem) ? row * things(known(activity.up_rows, full.up_rows), units) : dense;
+  std::uint64_t first = dense;  // of W1, or of a gated layer Wg
+  if (plan.strategy == Strategy::certified) {
+    s.refined = things(known(activity.refined, full.refined), units);
+    s.certified = u64(problem.d_ff) - std::min(s.refined, u64(problem.d_ff));
+    s.bytes_plane = structure.bytes_plane;
+    first = s.refined * row;
+  }
+  const std::uint64_t up = gate_first(plan, problem) ? row * things(known(activity.up_rows, full.up_rows), units)
+                           : problem.gated           ? dense
+                                                     : first;
   s.bytes_up = up + up_again;
-  s.bytes_gate = problem.gated ? dense + up_again : 0;
+  s.bytes_gate = problem.gated ? first + up_again : 0;
   s.bytes_up_again = up_again * (problem.gated ? 2 : 1);
   s.bytes_down = (s.pushed_rows + s.repaired) * row;
   if (plan.strategy == Strategy::sign_split) {
@@ -156,6 +172,7 @@ Activity activity_from(const Statistics& s, const Plan& plan, const Problem& pro
   activity.repaired = fraction_of(s.repaired, units);
   activity.redone = fraction_of(s.redone, units);
   activity.rechecked = fraction_of(s.rechecked, pairs);
+  if (plan.strategy == Strategy::certified) activity.refined = fraction_of(s.refined, units);
   if (gate_first(plan, problem)) {
     const std::uint64_t again = s.bytes_up_again / 2;  // up and gate alike
     activity.up_rows = fraction_of(s.bytes_up - std::min(s.bytes_up, again), units * row);

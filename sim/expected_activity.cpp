@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "normal.hpp"
+#include "signsplit/certificate_panel.hpp"
 #include "signsplit/sim/predict.hpp"
 #include "signsplit/synthetic.hpp"
 #include "signsplit/walk.hpp"
@@ -90,6 +91,18 @@ SplitModel model_split(const Plan& plan, const Problem& problem, double bias) {
   return {1, 1, 1};  // streams: every unit has a positive stream, and a negative one to repair it with
 }
 
+/// Units that a certificate cannot settle, for the batch: those with z above −B. With independent weights and x of variance 1
+/// B is ‖x‖‖R‖, where R is uniform within half a scale, and the scale is the largest of a group of |w| over 2^(bits−1) − 1;
+/// and what the rounding of x to the largest of a group over kMaxQuantizedX can do.
+double refined_units(const Problem& problem, const Plan& plan, double bias) {
+  const double group = static_cast<double>(std::min(plan.plane_group, round_up(problem.d_model, kAccumulators)));
+  const double largest = normal_quantile(0.5 + 0.5 * std::pow(0.5, 1.0 / group));  // the median
+  const double root = std::sqrt(static_cast<double>(problem.d_model)), levels = std::exp2(static_cast<double>(plan.plane_bits - 1)) - 1.0;
+  const double scale = largest / levels;  // times 1/√D
+  const double bound = root * scale * (1.0 / std::sqrt(12.0) + 128.0 * largest / (4.0 * kMaxQuantizedX));
+  return any_of_batch(normal_cdf(bias + bound), problem.batch);
+}
+
 /// Signs in doubt: the density of z at 0 times the width of the executors' rounding bound γ_n·(‖x‖·‖w‖ + |b|), where ‖x‖·‖w‖
 /// is √D standard deviations of z. n: the FMAs of a partial sum, and the tree and the streams of every K tile.
 double doubtful(const Problem& problem, const Plan& plan, double bias) {
@@ -138,6 +151,7 @@ Activity expected_activity(double active, const Plan& plan, const Problem& probl
   if (problem.gated && plan.skip && plan.strategy != Strategy::sign_split) {
     activity.up_rows = any_of_batch(gate_open, problem.batch);
   }
+  if (plan.strategy == Strategy::certified) activity.refined = refined_units(problem, plan, bias_for(gate_open));
   if (plan.strategy != Strategy::sign_split || !validate(plan, problem).ok()) return activity;
 
   const double bias = bias_for(gate_open), tiles = static_cast<double>(k_tile_count(plan, walk_shape(problem)));

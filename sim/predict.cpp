@@ -40,7 +40,7 @@ Status check(const Scenario& scenario) {
   if (!(a.active >= 0.0 && a.active <= 1.0)) return invalid_argument("activity.active must be in [0, 1]");
   const std::pair<const char*, const std::optional<double>*> fields[] = {
       {"active_union", &a.active_union}, {"up_rows", &a.up_rows},   {"pushed", &a.pushed}, {"down_again", &a.down_again},
-      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}};
+      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}, {"refined", &a.refined}};
   for (const auto& [name, field] : fields) {
     if (field->has_value() && !(**field >= 0.0 && std::isfinite(**field))) {
       return invalid_argument(std::string("activity.") + name + " must be finite and not negative");
@@ -112,7 +112,13 @@ Demand demand_of(Phase phase, const Scenario& scenario, const Model& model, cons
     const bool gate_first = scenario.problem.gated && scenario.plan.skip && scenario.plan.strategy != Strategy::sign_split;
     const double jumps = static_cast<double>(structure.up_jumps);
     const double up_rows = up_bytes / row - units;  // of W1 alone, where the gate is read whole
-    demand.jumps += gate_first ? jumps + jumps_when_skipping(jumps, units, up_rows) : matrices * jumps;
+    if (scenario.plan.strategy == Strategy::certified) {  // the plane is read whole, of the matrices the rows it leaves
+      demand.stream_bytes += static_cast<double>(bytes.bytes_plane);
+      demand.jumps += jumps + jumps_when_skipping(jumps, units, static_cast<double>(bytes.refined));
+      if (gate_first) demand.jumps += jumps_when_skipping(jumps, units, static_cast<double>(bytes.bytes_up) / row);
+    } else {
+      demand.jumps += gate_first ? jumps + jumps_when_skipping(jumps, units, up_rows) : matrices * jumps;
+    }
   }
   if (phase != Phase::first_product) {
     const DownRows rows = split_down_rows(bytes, row);

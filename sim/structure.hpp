@@ -13,10 +13,12 @@ struct Structure {
   std::uint64_t down_rows = 0;      ///< rows offered to down_tile
   std::uint64_t down_jumps = 0;     ///< the same of down_tile, were all rows read
   std::uint64_t tiles = 0;
+  std::uint64_t bytes_plane = 0;    ///< of the certificate's panels; one that two hidden tiles share counts in both
   std::uint64_t bytes_x = 0, bytes_h = 0, bytes_y = 0;
 };
 
-/// Walks one long and one short part of every phase: parts of equal length send equal events. Valid plans only.
+/// Walks one long and one short part of every phase: parts of equal length send equal events. But under certified all of
+/// them, since a tile spans one more panel or one less depending on where it begins. Valid plans only.
 [[nodiscard]] Structure structure_of(const Plan& plan, const Problem& problem);
 
 }  // namespace signsplit::sim

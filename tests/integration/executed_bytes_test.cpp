@@ -29,6 +29,9 @@ void check_equal(const Statistics& counted, const Statistics& executed) {
   CHECK(counted.repaired == executed.repaired);
   CHECK(counted.redone == executed.redone);
   CHECK(counted.rechecked == executed.rechecked);
+  CHECK(counted.bytes_plane == executed.bytes_plane);
+  CHECK(counted.certified == executed.certified);
+  CHECK(counted.refined == executed.refined);
   CHECK(counted == executed);
 }
 

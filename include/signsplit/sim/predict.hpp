@@ -26,6 +26,7 @@ struct Activity {
   std::optional<double> repaired = {};       ///< rows of W2 that correct reads, per unit
   std::optional<double> redone = {};         ///< rows of W1 that correct reads again, per unit
   std::optional<double> rechecked = {};      ///< exact sign decisions, per unit and token
+  std::optional<double> refined = {};        ///< certified: units that the plane does not prove closed, per unit
 };
 [[nodiscard]] Activity activity_from(const Statistics& statistics, const Plan& plan, const Problem& problem);
 
