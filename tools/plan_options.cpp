@@ -13,10 +13,15 @@ bool has_tiling(const PlanOptions& options) {
 
 bool has_sign_split_details(const PlanOptions& options) { return !options.variant.empty() || !options.repair.empty(); }
 
+bool has_certificate(const PlanOptions& options) {
+  return !options.plane_bits.empty() || !options.plane_group.empty() || !options.placement.empty();
+}
+
 Result<PlanChoice> resolve_plan_json(const PlanOptions& options, const Problem& problem) {
-  if (options.strategy != "auto" || has_sign_split_details(options) || options.skip || has_tiling(options)) {
+  if (options.strategy != "auto" || has_sign_split_details(options) || options.skip || has_tiling(options) ||
+      has_certificate(options)) {
     return invalid_argument("--plan says everything: it excludes --strategy, --variant, --repair, --skip, --parts, "
-                            "--hidden-tile and --k-tile");
+                            "--hidden-tile, --k-tile, --plane-bits, --plane-group and --placement");
   }
   const Result<Plan> plan = plan_from_json(options.plan);
   if (!plan) return invalid_argument("--plan: " + plan.message());
@@ -26,9 +31,9 @@ Result<PlanChoice> resolve_plan_json(const PlanOptions& options, const Problem& 
 
 /// auto and the references: names that are no plans.
 Result<PlanChoice> resolve_without_plan(const PlanOptions& options, PlanChoice::Kind kind) {
-  if (has_sign_split_details(options) || has_tiling(options)) {
-    return invalid_argument(fmt::format("--variant, --repair, --parts, --hidden-tile and --k-tile do not go with "
-                                        "--strategy {}", options.strategy));
+  if (has_sign_split_details(options) || has_tiling(options) || has_certificate(options)) {
+    return invalid_argument(fmt::format("--variant, --repair, --parts, --hidden-tile, --k-tile, --plane-bits, --plane-group and "
+                                        "--placement do not go with --strategy {}", options.strategy));
   }
   if (options.skip && kind != PlanChoice::Kind::automatic) {
     return invalid_argument(fmt::format("--skip does not go with --strategy {}: it computes every row", options.strategy));
@@ -83,6 +88,31 @@ Status apply_tiling(const PlanOptions& options, Plan& plan) {
   return {};
 }
 
+Status apply_certificate(const PlanOptions& options, Plan& plan) {
+  if (!has_certificate(options)) return {};
+  if (plan.strategy != Strategy::certified) {
+    return invalid_argument("--plane-bits, --plane-group and --placement go with --strategy certified only");
+  }
+  if (!options.plane_bits.empty()) {
+    const Result<index_t> bits = parse_extent("--plane-bits", options.plane_bits, 8);
+    if (!bits) return bits.status();
+    plan.plane_bits = *bits;
+  }
+  if (!options.plane_group.empty()) {
+    const Result<index_t> group = parse_extent("--plane-group", options.plane_group);
+    if (!group) return group.status();
+    plan.plane_group = *group;
+  }
+  if (!options.placement.empty()) {
+    const std::optional<Placement> placement = parse_placement(options.placement);
+    if (!placement || *placement == Placement::none) {
+      return invalid_argument(fmt::format("--placement '{}' is not known; known are beside, residual", options.placement));
+    }
+    plan.placement = *placement;
+  }
+  return {};
+}
+
 }  // namespace
 
 void add_plan_options(CLI::App& command, PlanOptions& options) {
@@ -107,12 +137,26 @@ void add_plan_options(CLI::App& command, PlanOptions& options) {
   command.add_option("--k-tile", options.k_tile, "Elements of D per tile, a multiple of 64; 0: all of D")
       ->type_name("N")
       ->group(group);
+  command
+      .add_option("--plane-bits", options.plane_bits, "certified: bits of the plane's elements, 2 to 8; default: 8")
+      ->type_name("N")
+      ->group(group);
+  command
+      .add_option("--plane-group", options.plane_group,
+                  "certified: elements of D that share a scale, a multiple of 64; default: 64")
+      ->type_name("N")
+      ->group(group);
+  command
+      .add_option("--placement", options.placement,
+                  "certified: where the weights of the units left are: beside (the original) or residual; default: beside")
+      ->type_name("P")
+      ->group(group);
   command.add_option("--plan", options.plan, "The whole plan as JSON, as printed by run --json; excludes the others")
       ->type_name("JSON")
       ->group(group);
 }
 
-std::string known_strategies() { return "auto, unfused, row_fused, sign_split, reference, reference_composite"; }
+std::string known_strategies() { return "auto, unfused, row_fused, sign_split, certified, reference, reference_composite"; }
 
 Result<PlanChoice> resolve(const PlanOptions& options, const Problem& problem) {
   if (!options.plan.empty()) return resolve_plan_json(options, problem);
@@ -137,6 +181,7 @@ Result<PlanChoice> resolve(const PlanOptions& options, const Problem& problem) {
     choice.plan = default_plan(problem, *strategy, options.skip);
   }
   if (const Status status = apply_tiling(options, choice.plan); !status) return status;
+  if (const Status status = apply_certificate(options, choice.plan); !status) return status;
   if (const Status status = validate(choice.plan, problem); !status) return status;
   return choice;
 }

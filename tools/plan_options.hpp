@@ -1,4 +1,5 @@
-// --strategy, --variant, --repair, --skip, --parts, --hidden-tile, --k-tile, --plan: which schedule runs.
+// --strategy, --variant, --repair, --skip, --parts, --hidden-tile, --k-tile, --plane-bits, --plane-group, --placement, --plan:
+// which schedule runs.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,7 @@ struct PlanOptions {
   std::string variant = {}, repair = {};  ///< empty: the strategy's default
   bool skip = false;
   std::string parts = {}, hidden_tile = {}, k_tile = {};  ///< empty: the default plan's
+  std::string plane_bits = {}, plane_group = {}, placement = {};  ///< certified; empty: the default plan's
   std::string plan = {};  ///< JSON; excludes all others
 };
 
