@@ -16,14 +16,15 @@ struct NamedColour {
   std::string_view css;
 };
 // Colours that the scripts use as names: whatever gnuplot draws in 010103 is drawn in the page's --sign-split.
-constexpr std::array<NamedColour, 8> kColours{{{"010101", "var(--unfused)"},
+constexpr std::array<NamedColour, 9> kColours{{{"010101", "var(--unfused)"},
                                                {"010102", "var(--row-fused)"},
                                                {"010103", "var(--sign-split)"},
                                                {"010104", "var(--vendor)"},
                                                {"010105", "var(--rule)"},
                                                {"010106", "var(--muted)"},
                                                {"010107", "var(--text)"},
-                                               {"010108", "var(--error-bar)"}}};
+                                               {"010108", "var(--error-bar)"},
+                                               {"010109", "var(--certified)"}}};
 
 /// "rgb(  1,   1,   3)" from `at` on: its CSS, and where it ends; everything unknown is the text's colour.
 std::string_view css_of(std::string_view numbers) {

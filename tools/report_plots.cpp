@@ -25,13 +25,14 @@ constexpr std::string_view kRule = "#010105", kMuted = "#010106", kText = "#0101
 
 std::string in_quotes(std::string_view text) { return "'" + plot_text(text) + "'"; }
 
-enum class Family { unfused, row_fused, sign_split, vendor };
+enum class Family { unfused, row_fused, sign_split, certified, vendor };
 Family family(const CaseResult& result) {
   if (!result.plan.has_value()) return Family::vendor;
   switch (result.plan->strategy) {
     case Strategy::unfused: return Family::unfused;
     case Strategy::row_fused: return Family::row_fused;
     case Strategy::sign_split: return Family::sign_split;
+    case Strategy::certified: return Family::certified;
   }
   return Family::vendor;
 }
@@ -40,14 +41,15 @@ std::string_view colour(Family which) {
     case Family::unfused: return "#010101";
     case Family::row_fused: return "#010102";
     case Family::sign_split: return "#010103";
+    case Family::certified: return "#010109";
     case Family::vendor: return "#010104";
   }
   return kText;
 }
-/// gnuplot's point types: circle, square, triangle, diamond; hollow, and filled with skip.
+/// gnuplot's point types: circle, square, triangle, pentagon, diamond; hollow, and filled with skip.
 int point_type(Family which, bool skip) {
-  const int hollow = which == Family::unfused ? 6 : which == Family::row_fused ? 4 : which == Family::sign_split ? 8 : 12;
-  return hollow + (skip ? 1 : 0);
+  static constexpr int kHollow[] = {6, 4, 8, 14, 12};  // by Family
+  return kHollow[static_cast<int>(which)] + (skip ? 1 : 0);
 }
 
 std::string tic_text(double seconds) {

@@ -179,6 +179,8 @@ typedef struct signsplit_statistics {
   uint64_t bytes_up;         /**< of W1, first reads and re-reads */
   uint64_t bytes_gate;       /**< of Wg */
   uint64_t bytes_down;       /**< of W2 */
+  uint64_t bytes_plane;      /**< of the certificate's plane, its scales and norms */
+  uint64_t bytes_scales;     /**< of the scales of int8 weights */
   uint64_t bytes_up_again;   /**< part of bytes_up and bytes_gate that the run had read before */
   uint64_t bytes_down_again; /**< part of bytes_down that the run had read before */
   uint64_t bytes_x;          /**< of x, once per part */

@@ -32,29 +32,40 @@ struct Statistics {
 
   friend constexpr bool operator==(const Statistics&, const Statistics&) = default;
 
-  constexpr Statistics& operator+=(const Statistics& other) {
-    bytes_up += other.bytes_up;
-    bytes_gate += other.bytes_gate;
-    bytes_down += other.bytes_down;
-    bytes_plane += other.bytes_plane;
-    bytes_scales += other.bytes_scales;
-    bytes_up_again += other.bytes_up_again;
-    bytes_down_again += other.bytes_down_again;
-    bytes_x += other.bytes_x;
-    bytes_h += other.bytes_h;
-    bytes_y += other.bytes_y;
-    tiles += other.tiles;
-    active += other.active;
-    active_union += other.active_union;
-    pushed_rows += other.pushed_rows;
-    repaired += other.repaired;
-    redone += other.redone;
-    rechecked += other.rechecked;
-    certified += other.certified;
-    refined += other.refined;
-    return *this;
-  }
+  constexpr Statistics& operator+=(const Statistics& other);
 };
+
+/// A counter's name and place.
+struct Counter {
+  const char* name;
+  std::uint64_t Statistics::* field;
+};
+/// Every counter, in declaration order.
+inline constexpr Counter kCounters[] = {
+    {"bytes_up", &Statistics::bytes_up},
+    {"bytes_gate", &Statistics::bytes_gate},
+    {"bytes_down", &Statistics::bytes_down},
+    {"bytes_plane", &Statistics::bytes_plane},
+    {"bytes_scales", &Statistics::bytes_scales},
+    {"bytes_up_again", &Statistics::bytes_up_again},
+    {"bytes_down_again", &Statistics::bytes_down_again},
+    {"bytes_x", &Statistics::bytes_x},
+    {"bytes_h", &Statistics::bytes_h},
+    {"bytes_y", &Statistics::bytes_y},
+    {"tiles", &Statistics::tiles},
+    {"active", &Statistics::active},
+    {"active_union", &Statistics::active_union},
+    {"pushed_rows", &Statistics::pushed_rows},
+    {"repaired", &Statistics::repaired},
+    {"redone", &Statistics::redone},
+    {"rechecked", &Statistics::rechecked},
+    {"certified", &Statistics::certified},
+    {"refined", &Statistics::refined}};
+
+constexpr Statistics& Statistics::operator+=(const Statistics& other) {
+  for (const Counter& counter : kCounters) this->*counter.field += other.*counter.field;
+  return *this;
+}
 
 /// JSON text of one line: every counter, in declaration order.
 [[nodiscard]] std::string to_json(const Statistics& statistics);

@@ -72,26 +72,8 @@ Status run_all(Layer& layer, const Plan& plan, const cpu::Options& options, std:
 }
 
 nb::dict statistics_dict(const Outcome& outcome) {
-  const Statistics& s = outcome.statistics;
-  const std::pair<const char*, std::uint64_t> counters[] = {{"bytes_up", s.bytes_up},
-                                                            {"bytes_gate", s.bytes_gate},
-                                                            {"bytes_down", s.bytes_down},
-                                                            {"bytes_up_again", s.bytes_up_again},
-                                                            {"bytes_down_again", s.bytes_down_again},
-                                                            {"bytes_x", s.bytes_x},
-                                                            {"bytes_h", s.bytes_h},
-                                                            {"bytes_y", s.bytes_y},
-                                                            {"tiles", s.tiles},
-                                                            {"active", s.active},
-                                                            {"active_union", s.active_union},
-                                                            {"pushed_rows", s.pushed_rows},
-                                                            {"repaired", s.repaired},
-                                                            {"redone", s.redone},
-                                                            {"rechecked", s.rechecked},
-                                                            {"certified", s.certified},
-                                                            {"refined", s.refined}};
   nb::dict dict;
-  for (const auto& [name, value] : counters) dict[name] = value;
+  for (const Counter& counter : kCounters) dict[counter.name] = outcome.statistics.*counter.field;
   dict["isa"] = outcome.isa;
   dict["threads"] = outcome.threads;
   return dict;
