@@ -95,6 +95,8 @@ int run_command(int argc, const char* const* argv) {
   add_validate(app, context);
   add_golden(app, context);
   add_check(app, context);
+  add_activity(app, context);
+  add_overflow(app, context);
   add_models(app, context);
   add_hardware(app, context);
 

@@ -75,6 +75,8 @@ void add_calibrate(CLI::App& app, Context& context);
 void add_validate(CLI::App& app, Context& context);
 void add_golden(CLI::App& app, Context& context);
 void add_check(CLI::App& app, Context& context);
+void add_activity(CLI::App& app, Context& context);
+void add_overflow(CLI::App& app, Context& context);
 void add_models(CLI::App& app, Context& context);
 void add_hardware(CLI::App& app, Context& context);
 

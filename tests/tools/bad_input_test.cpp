@@ -254,3 +254,25 @@ TEST_CASE("hostile profiles") {
     CHECK(broken_refusal(run_signsplit(scratch.path(), words), "bad.json") == "");
   }
 }
+
+TEST_CASE("activity and overflow refuse what has no answer") {
+  const SoundFiles scratch;
+  write_input(scratch, "wide.npy", 2, kD + 1);
+  const auto refused = [&](const Words& words, const std::string& fragment) {
+    CAPTURE(fragment);
+    CHECK(broken_refusal(run_signsplit(scratch.path(), words), fragment) == "");
+  };
+  const Words activity{"activity", "--weights", "layer.safetensors", "--input"};
+  const auto with = [](Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  refused(with(activity, {"wide.npy"}), "needs d_model = 96");
+  refused(with(activity, {"x.npy", "x.npy"}), "one input for each layer");
+  refused(with(activity, {"x.npy", "--plane-bits", "9"}), "--plane-bits");
+  refused(with(activity, {"x.npy", "--plane-group", "65"}), "multiple of 64");
+  refused(with(activity, {"x.npy", "--activation", "identity"}), "no closed units");
+  refused({"overflow", "--weights", "layer.safetensors"}, "needs a bound");
+  refused({"overflow", "--weights", "layer.safetensors", "--x-bound", "-1"}, "--x-bound");
+  refused({"overflow", "--weights", "layer.safetensors", "--input", "wide.npy"}, "needs d_model = 96");
+}

@@ -215,3 +215,25 @@ TEST_CASE("--help teaches every command, with examples") {
   for (const char* later : {"certified", "folded", "explain", "sweep"}) CHECK(help.find(later) == std::string::npos);
   CHECK(run_signsplit(scratch.path(), {"--version"}).out.rfind("signsplit ", 0) == 0);
 }
+
+TEST_CASE("activity and overflow print their keys, and what they count is what run counts") {
+  const LayerFiles scratch;
+  const Json exact = run_json(scratch, {"--strategy", "reference"});
+  const Json activity = json_of(scratch, {"activity", "--weights", "layer.safetensors", "--input", "x.npy", "--plane-bits",
+                                          "8", "4", "--k-tiles", "2", "--json", "-"});
+  CHECK(keys(activity) == Words{"layers"});
+  const Json& layer = activity["layers"][0];
+  CHECK(keys(layer) == Words{"weights", "input", "units", "tokens", "active", "never_active", "always_active", "z_mean",
+                             "z_sigma", "near_threshold", "z_quantiles", "z_histogram", "planes", "crossings"});
+  CHECK(keys(layer["planes"][1]) ==
+        Words{"bits", "group", "proven", "proven_of_dead", "false_survivors", "proven_open"});
+  CHECK(std::lround(layer["active"].get<double>() * kF * kTokens) == exact["stats"]["active"]);
+  const Json overflow =
+      json_of(scratch, {"overflow", "--weights", "layer.safetensors", "--input", "x.npy", "--json", "-"});
+  CHECK(keys(overflow) == Words{"weights", "input", "tokens", "float", "w8a8", "cancelled_bits_median", "cancelled_bits_p99",
+                                "sign_in_doubt_fp16", "sign_in_doubt_bf16"});
+  CHECK(keys(overflow["w8a8"]) == Words{"x_bound", "p", "n", "z", "accumulators"});
+  CHECK(overflow["w8a8"]["accumulators"].size() == 4);
+  const Json bounded = json_of(scratch, {"overflow", "--weights", "layer.safetensors", "--x-bound", "8", "--json", "-"});
+  CHECK(bounded["float"]["p"]["observed"].is_null());
+}
