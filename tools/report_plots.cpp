@@ -30,8 +30,7 @@ Family family(const CaseResult& result) {
   if (!result.plan.has_value()) return Family::vendor;
   switch (result.plan->strategy) {
     case Strategy::unfused: return Family::unfused;
-    case Strategy::row_fused:
-    case Strategy::certified: return Family::row_fused;  // which rows it reads aside, the same schedule with the same bits
+    case Strategy::row_fused: return Family::row_fused;
     case Strategy::sign_split: return Family::sign_split;
     case Strategy::certified: return Family::certified;
   }
