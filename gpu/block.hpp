@@ -29,11 +29,13 @@
 #define SIGNSPLIT_DEVICE __device__ __forceinline__
 #define SIGNSPLIT_UNROLL _Pragma("unroll")
 #define SIGNSPLIT_UNROLL_BY(n) SIGNSPLIT_PRAGMA(unroll n)
+#define SIGNSPLIT_NO_UNROLL SIGNSPLIT_PRAGMA(unroll 1)
 #define SIGNSPLIT_PRAGMA(text) _Pragma(#text)
 #else
 #define SIGNSPLIT_DEVICE inline
 #define SIGNSPLIT_UNROLL
 #define SIGNSPLIT_UNROLL_BY(n)
+#define SIGNSPLIT_NO_UNROLL
 #endif
 
 namespace signsplit::gpu {

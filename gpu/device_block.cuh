@@ -101,7 +101,7 @@ class DeviceBlock {
   }
 
   template <class Source>
-  __device__ __forceinline__ void copy_rows(std::byte* to, index_t bytes, index_t rows, Source&& source, std::uint64_t* full,
+  __device__ __forceinline__ void copy_rows(std::byte* to, int bytes, int rows, Source&& source, std::uint64_t* full,
                                             bool evict_first) const {
     std::uint64_t policy;
     if (evict_first) {
@@ -116,7 +116,7 @@ class DeviceBlock {
                    : "memory");
     }
     __syncwarp();
-    for (index_t row = lane(); row < rows; row += 32) {
+    for (int row = lane(); row < rows; row += 32) {
       asm volatile(
           "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
               address(to + row * bytes)),
@@ -125,9 +125,9 @@ class DeviceBlock {
     }
     __syncwarp();
 #else
-    for (index_t row = 0; row < rows; ++row) {
+    for (int row = 0; row < rows; ++row) {
       const std::byte* from = source(row);
-      for (index_t at = lane() * 16; at < bytes; at += 32 * 16) {
+      for (int at = lane() * 16; at < bytes; at += 32 * 16) {
         asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(address(to + row * bytes + at)),
                      "l"(from + at), "l"(policy)
                      : "memory");

@@ -18,7 +18,7 @@ struct DeviceWeights {
 };
 
 struct KernelArguments {
-  Plan plan;
+  Plan plan;                            ///< with the launch's reduce_tile, which changes no bit
   Problem problem;
   WalkShape shape;
   LaunchShape launch;
@@ -30,6 +30,19 @@ struct KernelArguments {
   std::byte* workspace = nullptr;       ///< layout.bytes, 256-byte aligned
   bool evict_first = true;              ///< ask the second-level cache to drop weights first: they are read once
 };
+
+/// Everything that plan, problem and device determine; the pointers are left to the caller. launch.fits() says whether the
+/// plan can run.
+SIGNSPLIT_HD constexpr KernelArguments make_arguments(const Plan& plan, const Problem& problem, DeviceLimits limits) {
+  KernelArguments a;
+  a.plan = plan;
+  a.problem = problem;
+  a.shape = walk_shape(problem);
+  a.launch = launch_shape(plan, problem, limits);
+  a.layout = workspace_layout(plan, problem, a.launch);
+  a.plan.reduce_tile = a.launch.reduce_tile;
+  return a;
+}
 
 /// The kernels of a plan: `fused`, or `first` and then `second`.
 enum class KernelKind : std::uint8_t {

@@ -45,14 +45,13 @@ class Consumer {
     strict_tokens_ = block_.ballot(bad);
   }
 
-  /// Partial y of a part starts at +0.
-  SIGNSPLIT_DEVICE void begin(index_t part, Phase phase) {
+  /// Partial y of a part starts at +0. `tile_events` counts as Statistics::tiles does.
+  SIGNSPLIT_DEVICE void begin(index_t part, Phase phase, int tile_events) {
     phase_ = phase;
-    const index_t elems = a_.problem.batch * a_.shape.d_padded;
-    if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * 4;
+    ++counted_.parts;
+    counted_.tiles += static_cast<std::uint32_t>(tile_events);
     if (phase == Phase::first_product) return;
-    statistics_.bytes_y += static_cast<std::uint64_t>(elems) * 4;
-    partial_y_ = reinterpret_cast<float*>(a_.workspace + a_.layout.partial_y) + part * elems;
+    partial_y_ = reinterpret_cast<float*>(a_.workspace + a_.layout.partial_y) + part * a_.problem.batch * a_.shape.d_padded;
     y_ = a_.launch.y_in_shared ? shared_.y() : partial_y_;
     for_owned_y([&](index_t at) { block_.store(reinterpret_cast<Pack<float, 4>*>(y_ + at), Pack<float, 4>{}); });
   }
@@ -63,33 +62,33 @@ class Consumer {
                    block_.load(reinterpret_cast<const Pack<float, 4>*>(y_ + at)));
     });
   }
-  SIGNSPLIT_DEVICE void count_tile() { ++statistics_.tiles; }
 
   /// y = tree over parts of the partial y, + b2, for some columns: a block's own slice, token by token.
   SIGNSPLIT_DEVICE void reduce(ColumnRange columns) {
-    statistics_.bytes_y += static_cast<std::uint64_t>(a_.plan.parts * a_.problem.batch * columns.size()) * 4;
-    for (index_t token = 0; token < a_.problem.batch; ++token) reduce_token(columns, token);
+    counted_.reduced_columns += static_cast<std::uint32_t>(columns.size());
+    for (int token = 0; token < a_.problem.batch; ++token) reduce_token(columns, token);
   }
 
   /// Adds up what the warps counted, and writes it for the host. `add`: to what an earlier kernel of the plan wrote.
   SIGNSPLIT_DEVICE void write_statistics(bool add) {
     block_.lanes([&](int lane) {
       if (lane != 0) return;
-      block_.store(shared_.counts(block_.warp()), active_);
-      block_.store(shared_.counts(block_.warp()) + 1, active_union_);
+      block_.store(shared_.counts(block_.warp()), static_cast<std::uint64_t>(active_));
+      block_.store(shared_.counts(block_.warp()) + 1, static_cast<std::uint64_t>(active_union_));
     });
     block_.sync_consumers();
     if (block_.warp() != 0) return;
     block_.lanes([&](int lane) {
       if (lane != 0) return;
+      auto* to = reinterpret_cast<Statistics*>(a_.workspace + a_.layout.statistics) + block_.cta();
+      Statistics total;
       for (int warp = 0; warp < a_.launch.consumer_warps; ++warp) {
-        statistics_.active += block_.load(shared_.counts(warp));
-        statistics_.active_union += block_.load(shared_.counts(warp) + 1);
+        total.active += block_.load(shared_.counts(warp));
+        total.active_union += block_.load(shared_.counts(warp) + 1);
       }
-      auto* to = reinterpret_cast<std::uint64_t*>(a_.workspace + a_.layout.statistics) + block_.cta() * kCounters;
-      const auto* counted = reinterpret_cast<const std::uint64_t*>(&statistics_);
-      SIGNSPLIT_UNROLL
-      for (int i = 0; i < kCounters; ++i) block_.store(to + i, add ? block_.load(to + i) + counted[i] : counted[i]);
+      fill_statistics(total);
+      if (add) add_to(total, block_.load(to));
+      block_.store(to, total);
     });
   }
 
@@ -97,16 +96,20 @@ class Consumer {
   template <class V>
   using PerLane = typename Block::template PerLane<V>;
   using Stored = typename Weight::Stored;
-  static constexpr int kCounters = sizeof(Statistics) / sizeof(std::uint64_t);
+
+  /// What every warp counts alike: a block's share of a run stays below 2^32 rows.
+  struct Counted {
+    std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0;
+  };
 
   // ---- products ----
 
-  /// Dot products of the rows of a selection that come through the ring, columns [k.begin, k.end), with all tokens:
+  /// Dot products of the rows of a selection that come through the ring, columns [begin, end), with all tokens:
   /// out[place(row)][token]. `unit(row)` is the row's unit. Each row is computed by the warp that owns it.
   template <class Place>
-  SIGNSPLIT_DEVICE void dot(index_t rows, KRange k, const RowScales& scales, index_t first_unit, float* out, Place&& place) {
+  SIGNSPLIT_DEVICE void dot(int rows, int begin, int end, const RowScales& scales, int first_unit, float* out, Place&& place) {
     PerLane<Partials<T>> sums;
-    for_chunks(a_.launch, rows, k.begin, k.end, [&](const Chunk& chunk) {
+    for_chunks(a_.launch, rows, begin, end, [&](const Chunk& chunk) {
       const auto* stage = reinterpret_cast<const Stored*>(next_stage());
       if (owner_of(a_.launch, chunk.first_row) == block_.warp()) {
         if (chunk.first && chunk.last) {
@@ -121,18 +124,19 @@ class Consumer {
 
   /// y += coefficient · row for the rows of W2 that come through the ring. Coefficients are [place(row)][token].
   template <class Place>
-  SIGNSPLIT_DEVICE void add_rows(index_t rows, index_t first_unit, const float* coefficients, Place&& place) {
-    const index_t batch = a_.problem.batch, group = a_.problem.group;
-    for_chunks(a_.launch, rows, 0, a_.shape.d_padded, [&](const Chunk& chunk) {
+  SIGNSPLIT_DEVICE void add_rows(int rows, int first_unit, const float* coefficients, Place&& place) {
+    const int batch = static_cast<int>(a_.problem.batch), tokens = static_cast<int>(a_.launch.tokens);
+    const int group = static_cast<int>(a_.problem.group);
+    for_chunks(a_.launch, rows, 0, static_cast<int>(a_.shape.d_padded), [&](const Chunk& chunk) {
       const auto* stage = reinterpret_cast<const Stored*>(next_stage());
       block_.lanes([&](int lane) {
-        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](index_t column) {
-          for (index_t token = 0; token < batch; token += T) {
+        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](int column) {
+          for (int token = 0; token < batch; token += T) {
             add_to_columns<Weight, T>(
                 block_, a_, stage, chunk, column, token, y_,
-                [&](index_t row) { return coefficients + place(chunk.first_row + row) * a_.launch.tokens; },
-                [&](index_t row) {
-                  const index_t unit = first_unit + place(chunk.first_row + row);
+                [&](int row) { return coefficients + place(chunk.first_row + row) * tokens; },
+                [&](int row) {
+                  const int unit = first_unit + place(chunk.first_row + row);
                   return a_.weights.down_scales + (group == 0 ? 0 : unit / group) * a_.shape.d_padded;
                 });
           }
@@ -146,18 +150,18 @@ class Consumer {
 
   /// Warp 0 writes down which units are wanted, in ascending order, and tells all who wait for the list. The consumers
   /// have passed a barrier since `wanted` was written.
-  SIGNSPLIT_DEVICE void publish(ListKind kind, index_t number, const std::uint32_t* wanted, index_t units) {
+  SIGNSPLIT_DEVICE void publish(ListKind kind, int number, const std::uint32_t* wanted, int units) {
     if (block_.warp() != 0) return;
     block_.wait(shared_.taken(kind, number), shared_.list_parity(number) ^ 1u);  // of the list that was here before
     const RowList list = shared_.list(kind, number);
     std::int32_t count = 0;
-    for (index_t base = 0; base < units; base += kWarpLanes) {
+    for (int base = 0; base < units; base += kWarpLanes) {
       PerLane<bool> want;
       block_.lanes([&](int lane) { want[lane] = base + lane < units && block_.load(wanted + base + lane) != 0; });
       const std::uint32_t mask = block_.ballot(want);
       block_.lanes([&](int lane) {
         const int before = bit_count(mask & ((1u << lane) - 1u));
-        if (want[lane]) block_.store(list.rows + count + before, static_cast<std::int32_t>(base + lane));
+        if (want[lane]) block_.store(list.rows + count + before, base + lane);
       });
       count += bit_count(mask);
     }
@@ -168,19 +172,19 @@ class Consumer {
   }
 
   /// Waits for a list and returns its length.
-  [[nodiscard]] SIGNSPLIT_DEVICE index_t wait_for_list(ListKind kind, index_t number) {
+  [[nodiscard]] SIGNSPLIT_DEVICE int wait_for_list(ListKind kind, int number) {
     block_.wait(shared_.listed(kind, number), shared_.list_parity(number));
-    PerLane<index_t> count;
+    PerLane<std::int32_t> count;
     block_.lanes([&](int lane) { count[lane] = block_.load(shared_.list(kind, number).count); });
     return block_.uniform(count);
   }
 
   // ---- one unit and token; inside lanes() ----
 
-  [[nodiscard]] SIGNSPLIT_DEVICE float biased(const float* bias, index_t unit, float sum) {
+  [[nodiscard]] SIGNSPLIT_DEVICE float biased(const float* bias, int unit, float sum) {
     return bias == nullptr ? sum : sum + block_.load(bias + unit);
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE bool strict(index_t unit, index_t token) {
+  [[nodiscard]] SIGNSPLIT_DEVICE bool strict(int unit, int token) {
     if (((strict_tokens_ >> token) & 1u) != 0) return true;
     return a_.weights.input_nonfinite != nullptr && block_.load(a_.weights.input_nonfinite + unit) != 0;
   }
@@ -188,12 +192,12 @@ class Consumer {
     const Activation act = a_.problem.activation;
     return is_open(act, pre) && (act.kind != ActivationKind::drelu || !(up <= 0.0f));
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE float unit_h(index_t unit, index_t token, float pre, float up) {
+  [[nodiscard]] SIGNSPLIT_DEVICE float unit_h(int unit, int token, float pre, float up) {
     const Activation act = a_.problem.activation;
     return a_.problem.gated ? activate_gated(act, pre, up, strict(unit, token)) : signsplit::activate(act, pre);
   }
   /// Whether row `unit` of W2 must be read although nothing is to be added: to skip it would hide a 0·∞.
-  [[nodiscard]] SIGNSPLIT_DEVICE bool never_skipped(index_t unit) {
+  [[nodiscard]] SIGNSPLIT_DEVICE bool never_skipped(int unit) {
     return a_.weights.down_nonfinite != nullptr && block_.load(a_.weights.down_nonfinite + unit) != 0;
   }
   /// The n-th unit of a tile that this warp owns.
@@ -203,11 +207,11 @@ class Consumer {
   }
   /// visit(i) for every unit i of the tile that this warp owns.
   template <class Visit>
-  SIGNSPLIT_DEVICE void for_owned_units(index_t units, Visit&& visit) {
+  SIGNSPLIT_DEVICE void for_owned_units(int units, Visit&& visit) {
     for (int base = 0; owned_unit(base) < units; base += kWarpLanes) {
       block_.lanes([&](int lane) {
         const int i = owned_unit(base + lane);
-        if (i < units) visit(static_cast<index_t>(i));
+        if (i < units) visit(i);
       });
     }
   }
@@ -215,13 +219,13 @@ class Consumer {
   SIGNSPLIT_DEVICE void count_open(const PerLane<std::uint32_t>& open) {
     PerLane<bool> bit;
     block_.lanes([&](int lane) { bit[lane] = open[lane] != 0; });
-    active_union_ += static_cast<std::uint64_t>(bit_count(block_.ballot(bit)));
-    for (index_t b = 0; b < a_.problem.batch; ++b) {
+    active_union_ += static_cast<std::uint32_t>(bit_count(block_.ballot(bit)));
+    for (int b = 0; b < a_.problem.batch; ++b) {
       block_.lanes([&](int lane) { bit[lane] = ((open[lane] >> b) & 1u) != 0; });
-      active_ += static_cast<std::uint64_t>(bit_count(block_.ballot(bit)));
+      active_ += static_cast<std::uint32_t>(bit_count(block_.ballot(bit)));
     }
   }
-  SIGNSPLIT_DEVICE void write_mask(index_t unit, index_t token, bool open) {
+  SIGNSPLIT_DEVICE void write_mask(int unit, int token, bool open) {
     if (a_.active_mask == nullptr) return;
     block_.store(a_.active_mask + token * a_.problem.d_ff + unit, static_cast<std::uint8_t>(open ? 1 : 0));
   }
@@ -246,15 +250,37 @@ class Consumer {
   float* partial_y_ = nullptr;  // where it goes
   Phase phase_ = Phase::fused;
   std::uint32_t strict_tokens_ = 0;  // bit b: a value of x of token b is not finite
-  std::uint64_t active_ = 0, active_union_ = 0;  // counted by this warp
-  Statistics statistics_;                        // what every warp counts alike
+  std::uint32_t active_ = 0, active_union_ = 0;  // counted by this warp alone
+  Counted counted_;
 
  private:
+  SIGNSPLIT_DEVICE void fill_statistics(Statistics& total) const {
+    const auto tokens_bytes = static_cast<std::uint64_t>(a_.problem.batch * 4);
+    const auto row_bytes = static_cast<std::uint64_t>(a_.shape.d_padded * dtype_bytes(a_.problem.dtype));
+    const std::uint64_t columns = static_cast<std::uint64_t>(a_.shape.d_padded);
+    total.bytes_up = counted_.up_rows * row_bytes;
+    total.bytes_gate = counted_.gate_rows * row_bytes;
+    total.bytes_down = counted_.down_rows * row_bytes;
+    total.pushed_rows = counted_.down_rows;
+    total.tiles = counted_.tiles;
+    total.bytes_h = counted_.h_units * tokens_bytes;
+    if (phase_ != Phase::second_product) total.bytes_x = counted_.parts * columns * tokens_bytes;
+    if (phase_ != Phase::first_product) total.bytes_y = counted_.parts * columns * tokens_bytes;
+    total.bytes_y += static_cast<std::uint64_t>(a_.plan.parts) * counted_.reduced_columns * tokens_bytes;
+  }
+  /// Statistics are words of 64 bits, one after the other.
+  SIGNSPLIT_DEVICE static void add_to(Statistics& total, const Statistics& more) {
+    auto* words = reinterpret_cast<std::uint64_t*>(&total);
+    const auto* other = reinterpret_cast<const std::uint64_t*>(&more);
+    SIGNSPLIT_UNROLL
+    for (int i = 0; i < static_cast<int>(sizeof(Statistics) / sizeof(std::uint64_t)); ++i) words[i] += other[i];
+  }
+
   template <class Visit>
   SIGNSPLIT_DEVICE void for_owned_y(Visit&& visit) {
-    for_chunks(a_.launch, 1, 0, a_.shape.d_padded, [&](const Chunk& chunk) {
+    for_chunks(a_.launch, 1, 0, static_cast<int>(a_.shape.d_padded), [&](const Chunk& chunk) {
       block_.lanes([&](int lane) {
-        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](index_t column) {
+        for_owned_columns(a_.launch, block_.warp(), lane, chunk.column, chunk.column + chunk.columns, [&](int column) {
           for (index_t token = 0; token < a_.problem.batch; ++token) visit(token * a_.shape.d_padded + column);
         });
       });
@@ -270,15 +296,15 @@ class Consumer {
   }
 
   template <class Place, class Sums>
-  SIGNSPLIT_DEVICE void dot_whole(const Chunk& chunk, const Stored* stage, const RowScales& scales, index_t first_unit,
+  SIGNSPLIT_DEVICE void dot_whole(const Chunk& chunk, const Stored* stage, const RowScales& scales, int first_unit,
                                   float* out, Place& place, Sums& sums) {
-    const index_t tokens = a_.launch.tokens;
-    for (index_t row = 0; row < chunk.rows; row += kBlockRows) {
+    const int tokens = static_cast<int>(a_.launch.tokens), x_stride = static_cast<int>(a_.shape.d_padded);
+    for (int row = 0; row < chunk.rows; row += kBlockRows) {
       const auto row_at = [&](int r) { return row + r < chunk.rows ? row + r : chunk.rows - 1; };
       const auto unit_of = [&](int r) { return first_unit + place(chunk.first_row + row_at(r)); };
-      for (index_t token = 0; token < tokens; token += T) {
+      for (int token = 0; token < tokens; token += T) {
         clear(sums);
-        add_rows_partials<Weight, T>(block_, chunk, stage, x_ + token * a_.shape.d_padded + chunk.column, a_.shape.d_padded,
+        add_rows_partials<Weight, T>(block_, chunk, stage, x_ + token * x_stride + chunk.column, x_stride,
                                      scales, sums, row_at, unit_of);
         const auto folded = block_.fold(sums);
         block_.lanes([&](int lane) {
@@ -293,11 +319,11 @@ class Consumer {
   }
 
   template <class Place, class Sums>
-  SIGNSPLIT_DEVICE void dot_segment(const Chunk& chunk, const Stored* stage, const RowScales& scales, index_t first_unit,
+  SIGNSPLIT_DEVICE void dot_segment(const Chunk& chunk, const Stored* stage, const RowScales& scales, int first_unit,
                                     float* out, Place& place, Sums& sums) {
-    const index_t tokens = a_.launch.tokens;
+    const int tokens = static_cast<int>(a_.launch.tokens), x_stride = static_cast<int>(a_.shape.d_padded);
     if (chunk.first) clear(sums);
-    add_segment_partials<Weight, T>(block_, chunk, stage, x_ + chunk.column, a_.shape.d_padded, tokens, scales,
+    add_segment_partials<Weight, T>(block_, chunk, stage, x_ + chunk.column, x_stride, tokens, scales,
                                     sums, [&] { return first_unit + place(chunk.first_row); });
     if (!chunk.last) return;
     const auto folded = block_.fold(sums);
@@ -309,7 +335,7 @@ class Consumer {
     });
   }
 
-  SIGNSPLIT_DEVICE void reduce_token(ColumnRange columns, index_t token) {
+  SIGNSPLIT_DEVICE void reduce_token(ColumnRange columns, int token) {
     const int parts = static_cast<int>(a_.plan.parts), width = static_cast<int>(columns.size());
     const index_t part_stride = a_.problem.batch * a_.shape.d_padded;
     float* sums = shared_.reduction();  // [parts, width]

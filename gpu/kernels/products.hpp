@@ -14,13 +14,12 @@ using Partials = Registers<Pack<float, 2>, kBlockRows * T>;
 /// int8: bfloat16 scales [rows][groups]. For the other types nothing is read from here.
 struct RowScales {
   const std::uint16_t* scales = nullptr;
-  index_t groups = 1;  ///< per row
-  index_t group = 0;   ///< columns per scale, a multiple of 64; 0: one scale for all columns
+  int groups = 1;  ///< per row
+  int group = 0;   ///< columns per scale, a multiple of 64; 0: one scale for all columns
 
   /// The scale of a row at a column.
-  [[nodiscard]] SIGNSPLIT_DEVICE const std::uint16_t* at(index_t row, index_t column) const {
-    const auto steps = static_cast<std::uint32_t>(column / kAccumulators);
-    return scales + row * groups + (group == 0 ? 0 : steps / static_cast<std::uint32_t>(group / kAccumulators));
+  [[nodiscard]] SIGNSPLIT_DEVICE const std::uint16_t* at(int row, int column) const {
+    return scales + static_cast<index_t>(row) * groups + (group == 0 ? 0 : column / group);
   }
 };
 
@@ -33,7 +32,7 @@ SIGNSPLIT_DEVICE Pack<float, 2> load_two(Block& block, const typename Weight::St
 
 /// The row's weights times its scale: exact, because a scale has 8 significant bits and an int8 weight 7.
 template <class Weight, class Block>
-SIGNSPLIT_DEVICE Pack<float, 2> scale_two(Block& block, Pack<float, 2> w, const RowScales& scales, index_t row, index_t column) {
+SIGNSPLIT_DEVICE Pack<float, 2> scale_two(Block& block, Pack<float, 2> w, const RowScales& scales, int row, int column) {
   if constexpr (Weight::scaled) {
     const float scale = WeightBf16::widen(block.load(scales.at(row, column)));
     return {{w.v[0] * scale, w.v[1] * scale}};
@@ -52,12 +51,12 @@ SIGNSPLIT_DEVICE void multiply_add(Pack<float, 2>& sum, Pack<float, 2> x, Pack<f
 /// i-th row in the stage, `unit_of(i)` its unit; the last row may be repeated. x: first column, first token.
 template <class Weight, int T, class Block, class Sums, class RowAt, class UnitOf>
 SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const typename Weight::Stored* stage,
-                                        const float* x, index_t x_stride, const RowScales& scales, Sums& sums,
+                                        const float* x, int x_stride, const RowScales& scales, Sums& sums,
                                         RowAt&& row_at, UnitOf&& unit_of) {
   using Stored = typename Weight::Stored;
   block.lanes([&](int lane) {
     const Stored* rows[kBlockRows];
-    index_t units[kBlockRows];
+    int units[kBlockRows];
     SIGNSPLIT_UNROLL
     for (int r = 0; r < kBlockRows; ++r) {
       rows[r] = stage + row_at(r) * chunk.columns;
@@ -65,7 +64,7 @@ SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const 
     }
     Partials<T>& mine = sums[lane];
     SIGNSPLIT_UNROLL_BY(2)
-    for (index_t k = 2 * lane; k < chunk.columns; k += kAccumulators) {
+    for (int k = 2 * lane; k < chunk.columns; k += kAccumulators) {
       Pack<float, 2> xs[T];
       SIGNSPLIT_UNROLL
       for (int t = 0; t < T; ++t) xs[t] = block.load(reinterpret_cast<const Pack<float, 2>*>(x + t * x_stride + k));
@@ -82,12 +81,12 @@ SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const 
 /// The same for one row and all tokens: of rows that take several stages, whose partials live on from stage to stage.
 template <class Weight, int T, class Block, class Sums, class UnitOf>
 SIGNSPLIT_DEVICE void add_segment_partials(Block& block, const Chunk& chunk, const typename Weight::Stored* row,
-                                           const float* x, index_t x_stride, index_t tokens, const RowScales& scales,
+                                           const float* x, int x_stride, int tokens, const RowScales& scales,
                                            Sums& sums, UnitOf&& unit_of) {
   block.lanes([&](int lane) {
-    const index_t unit = Weight::scaled ? unit_of() : 0;
+    const int unit = Weight::scaled ? unit_of() : 0;
     Partials<T>& mine = sums[lane];
-    for (index_t k = 2 * lane; k < chunk.columns; k += kAccumulators) {
+    for (int k = 2 * lane; k < chunk.columns; k += kAccumulators) {
       const auto w = scale_two<Weight>(block, load_two<Weight>(block, row + k), scales, unit, chunk.column + k);
       SIGNSPLIT_UNROLL
       for (int g = 0; g < kBlockRows; ++g) {
@@ -105,10 +104,10 @@ SIGNSPLIT_DEVICE void add_segment_partials(Block& block, const Chunk& chunk, con
 /// Columns that one lane of a consumer warp owns in y, four at a time: visit(column). Whatever the stage, a column of y
 /// belongs to the same lane, so that y needs no barrier.
 template <class Visit>
-SIGNSPLIT_DEVICE void for_owned_columns(const LaunchShape& launch, int warp, int lane, index_t begin, index_t end,
+SIGNSPLIT_DEVICE void for_owned_columns(const LaunchShape& launch, int warp, int lane, int begin, int end,
                                         Visit&& visit) {
-  const index_t step = static_cast<index_t>(launch.consumer_warps) * kWarpLanes * 4;
-  for (index_t column = begin + (static_cast<index_t>(warp) * kWarpLanes + lane) * 4; column < end; column += step) {
+  const int step = launch.consumer_warps * kWarpLanes * 4;
+  for (int column = begin + (warp * kWarpLanes + lane) * 4; column < end; column += step) {
     visit(column);
   }
 }
@@ -117,17 +116,17 @@ SIGNSPLIT_DEVICE void for_owned_columns(const LaunchShape& launch, int warp, int
 /// `coefficients(row)` points to token 0 of the row's unit; `scale_row(row)` to the row of scales of its unit.
 template <class Weight, int T, class Block, class Coefficients, class ScaleRow>
 SIGNSPLIT_DEVICE void add_to_columns(Block& block, const KernelArguments& a, const typename Weight::Stored* stage,
-                                     const Chunk& chunk, index_t column, index_t token, float* y,
+                                     const Chunk& chunk, int column, int token, float* y,
                                      Coefficients&& coefficients, ScaleRow&& scale_row) {
   using Columns = Pack<float, 4>;
   Columns sums[T];
   SIGNSPLIT_UNROLL
   for (int t = 0; t < T; ++t) {
-    const index_t from = token + t < a.problem.batch ? token + t : token;  // tokens beyond the batch are not stored
+    const int from = token + t < a.problem.batch ? token + t : token;  // tokens beyond the batch are not stored
     sums[t] = block.load(reinterpret_cast<const Columns*>(y + from * a.shape.d_padded + column));
   }
   SIGNSPLIT_UNROLL_BY(2)
-  for (index_t row = 0; row < chunk.rows; ++row) {
+  for (int row = 0; row < chunk.rows; ++row) {
     const auto stored = block.load(reinterpret_cast<const Pack<typename Weight::Stored, 4>*>(
         stage + row * chunk.columns + (column - chunk.column)));
     Columns w;

@@ -1,8 +1,8 @@
 // What lies in a block's shared memory, as pointers; and how the stages of the ring are dealt out.
 #pragma once
 
-#include "block.hpp"
-#include "kernel_arguments.hpp"
+#include "../block.hpp"
+#include "../kernel_arguments.hpp"
 
 namespace signsplit::gpu {
 
@@ -31,24 +31,24 @@ class SharedState {
 
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* full(int stage) const { return words() + stage; }
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* empty(int stage) const { return words() + kMaxStages + stage; }
-  [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* listed(ListKind kind, index_t number) const {
+  [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* listed(ListKind kind, int number) const {
     return words() + 2 * kMaxStages + static_cast<int>(kind) * kMaxTileBuffers + buffer(number);
   }
   /// The producer has read the list: its buffer is free.
-  [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* taken(ListKind kind, index_t number) const {
+  [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* taken(ListKind kind, int number) const {
     return listed(kind, number) + 2 * kMaxTileBuffers;
   }
   /// Parity to wait for: list `number` is the (number / tile_buffers)-th in its buffer.
-  [[nodiscard]] SIGNSPLIT_DEVICE std::uint32_t list_parity(index_t number) const {
+  [[nodiscard]] SIGNSPLIT_DEVICE std::uint32_t list_parity(int number) const {
     return static_cast<std::uint32_t>(number / a_.launch.tile_buffers) & 1u;
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE RowList list(ListKind kind, index_t number) const {
+  [[nodiscard]] SIGNSPLIT_DEVICE RowList list(ListKind kind, int number) const {
     auto* lists = reinterpret_cast<std::int32_t*>(base_ + a_.launch.shared.lists);
     std::int32_t* at =
         lists + (static_cast<int>(kind) * a_.launch.tile_buffers + buffer(number)) * (a_.plan.hidden_tile + 1);
     return {at, at + 1};
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE TileState tile(index_t number) const {
+  [[nodiscard]] SIGNSPLIT_DEVICE TileState tile(int number) const {
     auto* at = reinterpret_cast<float*>(base_ + a_.launch.shared.tiles + buffer(number) * a_.launch.shared.tile_bytes);
     const index_t values = a_.plan.hidden_tile * a_.launch.tokens;
     auto* flags = reinterpret_cast<std::uint32_t*>(at + tile_state_arrays(a_.plan) * values);
@@ -87,8 +87,8 @@ class SharedState {
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* words() const {
     return reinterpret_cast<std::uint64_t*>(base_ + a_.launch.shared.barriers);
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE int buffer(index_t number) const {
-    return static_cast<int>(number % a_.launch.tile_buffers);
+  [[nodiscard]] SIGNSPLIT_DEVICE int buffer(int number) const {
+    return number % a_.launch.tile_buffers;
   }
 
   std::byte* base_;
@@ -133,25 +133,27 @@ class RingCursor {
 
 /// What one stage holds: rows [first_row, first_row + rows) of a selection, columns [column, column + columns).
 struct Chunk {
-  index_t first_row, rows, column, columns;
+  int first_row, rows, column, columns;
   bool first, last;  ///< first, last segment of its rows
 };
 
 /// Cuts `rows` rows of the columns [begin, end) into chunks, in the order in which they pass through the ring.
 template <class Visit>
-SIGNSPLIT_DEVICE void for_chunks(const LaunchShape& launch, index_t rows, index_t begin, index_t end, Visit&& visit) {
-  for (index_t row = 0; row < rows; row += launch.stage_rows) {
-    const index_t count = smaller(launch.stage_rows, rows - row);
-    for (index_t column = begin; column < end; column += launch.stage_columns) {
-      const index_t columns = smaller(launch.stage_columns, end - column);
-      visit(Chunk{row, count, column, columns, column == begin, column + columns == end});
-    }
+SIGNSPLIT_DEVICE void for_chunks(const LaunchShape& launch, int rows, int begin, int end, Visit&& visit) {
+  const int stage_rows = static_cast<int>(launch.stage_rows), stage_columns = static_cast<int>(launch.stage_columns);
+  int row = 0, column = begin;
+  while (row < rows) {  // one loop: what `visit` does is compiled once
+    const int last_row = row + stage_rows < rows ? row + stage_rows : rows;
+    const int last_column = column + stage_columns < end ? column + stage_columns : end;
+    visit(Chunk{row, last_row - row, column, last_column - column, column == begin, last_column == end});
+    column = last_column < end ? last_column : begin;
+    if (last_column == end) row = last_row;
   }
 }
 
 /// The consumer warp that computes the dot products of a row of a selection.
-SIGNSPLIT_DEVICE int owner_of(const LaunchShape& launch, index_t row) {
-  return static_cast<int>(row / launch.stage_rows % launch.consumer_warps);
+SIGNSPLIT_DEVICE int owner_of(const LaunchShape& launch, int row) {
+  return row / static_cast<int>(launch.stage_rows) % launch.consumer_warps;
 }
 
 }  // namespace signsplit::gpu

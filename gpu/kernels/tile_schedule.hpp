@@ -1,11 +1,11 @@
-// Turns the walk's events into steps over whole tiles, for the producer and the consumers alike, so that both go through
-// the same chunks in the same order.
+// In which order a block goes through the tiles of its parts: one place for the producer and the consumers, so that both
+// see the same chunks in the same order. The tiles themselves come from the walk.
 //
-// With skip, a step that reads selected rows only runs one tile later than the step that selects them: the walk's
+// With skip, a step that reads selected rows only runs one round later than the step that selects them: the walk's
 //   up(0) activate(0) down(0) up(1) activate(1) down(1) ...
-// becomes
-//   up(0) up(1) down(0) up(2) down(1) ...                     (lag 1)
-//   gate(0) gate(1) up(0) gate(2) up(1) down(0) ...           (lag 2, gated: up rows are selected too)
+// becomes the rounds
+//   up(0) | up(1) down(0) | up(2) down(1) | ...                      (lag 1)
+//   gate(0) | gate(1) up(0) | gate(2) up(1) down(0) | ...            (lag 2, gated: up rows are selected too)
 // and while the active rows of a tile are found, the copies of the next tile's rows are under way. Every sum keeps its
 // order. K tiles are joined: no bit of these strategies depends on them.
 #pragma once
@@ -14,65 +14,98 @@
 
 namespace signsplit::gpu {
 
-/// Steps of a tile; number is the tile's position in everything this block does.
-///   begin(part, phase), finish()
-///   dense(hidden, number)      rows of W1 that are always read
-///   selected(hidden, number)   up rows of the units whose gate is open (lag 2 only)
-///   down(hidden, number)       rows of W2; or h is stored, when the phase is first_product
-template <class Steps>
-class TileSchedule {
- public:
-  SIGNSPLIT_DEVICE TileSchedule(Steps& steps, int lag) : steps_(steps), lag_(lag) {}
+/// A hidden tile; `number` is its place among all tiles of the block. No units: no tile.
+struct Tile {
+  int begin = 0, units = 0, number = 0;
+};
 
-  SIGNSPLIT_DEVICE void begin_part(index_t part, Phase phase) {
-    steps_.begin(part, phase);
-    in_flight_ = 0;
-  }
+/// A sink that remembers the n-th tile of a walk, and counts the events that Statistics::tiles counts.
+class TileFinder {
+ public:
+  SIGNSPLIT_DEVICE explicit TileFinder(int wanted) : wanted_(wanted) {}
+  [[nodiscard]] SIGNSPLIT_DEVICE HiddenRange found() const { return found_; }
+  [[nodiscard]] SIGNSPLIT_DEVICE int events() const { return events_; }
+
+  SIGNSPLIT_DEVICE void begin_part(index_t, Phase) {}
   SIGNSPLIT_DEVICE void certify(HiddenRange) {}
-  SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange) { steps_.count_tile(); }
+  SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange) { ++events_; }
   SIGNSPLIT_DEVICE void activate(HiddenRange) {}
-  SIGNSPLIT_DEVICE void load_h(HiddenRange) {}
   SIGNSPLIT_DEVICE void push(HiddenRange, KRange) {}
   SIGNSPLIT_DEVICE void correct(HiddenRange) {}
-  SIGNSPLIT_DEVICE void reduce(ColumnRange columns) { steps_.reduce(columns); }
+  SIGNSPLIT_DEVICE void load_h(HiddenRange) {}
+  SIGNSPLIT_DEVICE void reduce(ColumnRange) {}
   SIGNSPLIT_DEVICE void down_tile(HiddenRange hidden) {
-    steps_.count_tile();
-    enter(hidden);
+    ++events_;
+    tile(hidden);
   }
-  SIGNSPLIT_DEVICE void store_h(HiddenRange hidden) { enter(hidden); }
-
-  /// After the walk of an item: the steps that still lag behind.
-  SIGNSPLIT_DEVICE void finish() {
-    if (lag_ == 2) {
-      if (in_flight_ >= 1) steps_.selected(newest_, number_ - 1);
-      if (in_flight_ >= 2) steps_.down(older_, number_ - 2);
-    }
-    if (lag_ >= 1 && in_flight_ >= 1) steps_.down(newest_, number_ - 1);
-    steps_.finish();
-  }
+  SIGNSPLIT_DEVICE void store_h(HiddenRange hidden) { tile(hidden); }
 
  private:
-  SIGNSPLIT_DEVICE void enter(HiddenRange hidden) {
-    steps_.dense(hidden, number_);
-    if (lag_ == 0) {
-      steps_.down(hidden, number_);
-    } else if (lag_ == 1) {
-      if (in_flight_ >= 1) steps_.down(newest_, number_ - 1);
-    } else {
-      if (in_flight_ >= 1) steps_.selected(newest_, number_ - 1);
-      if (in_flight_ >= 2) steps_.down(older_, number_ - 2);
-    }
-    older_ = newest_;
-    newest_ = hidden;
-    ++number_;
-    if (in_flight_ < lag_) ++in_flight_;
+  SIGNSPLIT_DEVICE void tile(HiddenRange hidden) {
+    if (seen_++ == wanted_) found_ = hidden;
   }
-
-  Steps& steps_;
-  int lag_;
-  int in_flight_ = 0;
-  index_t number_ = 0;
-  HiddenRange newest_{}, older_{};
+  int wanted_, seen_ = 0, events_ = 0;
+  HiddenRange found_{};
 };
+
+/// Runs a block's parts of one phase. Steps offers
+///   begin(part, phase, tile_events), finish()
+///   round(dense, selected, down)   one tile for each kind of step, any of them none
+///
+/// Each round looks its tile up in the walk instead of being called by it: so the steps are compiled once per kernel, not
+/// once per event, which halves the registers and takes a tenth of the compile time. A part has few tiles.
+template <class Block, class Steps>
+SIGNSPLIT_DEVICE void run_parts(Block& block, const KernelArguments& a, Phase phase, Steps& steps) {
+  int number = 0;
+  for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
+    Tile newest, one_ago, two_ago;
+    for (int n = 0;; ++n) {
+      TileFinder finder(n);
+      walk(a.plan, a.shape, phase, part, finder);
+      if (n == 0) steps.begin(part, phase, finder.events());
+      two_ago = one_ago;
+      one_ago = newest;
+      newest = {static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), number};
+      if (newest.units > 0) ++number;
+      const Tile down = a.launch.lag == 0 ? newest : a.launch.lag == 1 ? one_ago : two_ago;
+      const Tile selected = a.launch.lag == 2 ? one_ago : Tile{};
+      if (newest.units == 0 && selected.units == 0 && down.units == 0) break;
+      steps.round(newest, selected, down);
+    }
+    steps.finish();
+  }
+}
+
+/// A sink that remembers a slice of y.
+class SliceFinder {
+ public:
+  [[nodiscard]] SIGNSPLIT_DEVICE ColumnRange found() const { return found_; }
+
+  SIGNSPLIT_DEVICE void begin_part(index_t, Phase) {}
+  SIGNSPLIT_DEVICE void certify(HiddenRange) {}
+  SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange) {}
+  SIGNSPLIT_DEVICE void activate(HiddenRange) {}
+  SIGNSPLIT_DEVICE void push(HiddenRange, KRange) {}
+  SIGNSPLIT_DEVICE void correct(HiddenRange) {}
+  SIGNSPLIT_DEVICE void load_h(HiddenRange) {}
+  SIGNSPLIT_DEVICE void store_h(HiddenRange) {}
+  SIGNSPLIT_DEVICE void down_tile(HiddenRange) {}
+  SIGNSPLIT_DEVICE void reduce(ColumnRange columns) { found_ = columns; }
+
+ private:
+  ColumnRange found_{};
+};
+
+/// After a grid barrier every block reduces its own slices of y.
+template <class Block, class Steps>
+SIGNSPLIT_DEVICE void reduce_slices(Block& block, const KernelArguments& a, Steps& steps) {
+  block.sync_grid(reinterpret_cast<std::uint32_t*>(a.workspace + a.layout.barrier));
+  const index_t slices = item_count(a.plan, a.shape, Phase::reduce);
+  for (index_t slice = block.cta(); slice < slices; slice += block.ctas()) {
+    SliceFinder finder;
+    walk(a.plan, a.shape, Phase::reduce, slice, finder);
+    steps.reduce(finder.found());
+  }
+}
 
 }  // namespace signsplit::gpu

@@ -1,7 +1,7 @@
 // The stored weight types, and their exact conversion to f32.
 #pragma once
 
-#include "block.hpp"
+#include "../block.hpp"
 
 namespace signsplit::gpu {
 

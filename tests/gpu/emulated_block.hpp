@@ -119,10 +119,10 @@ class EmulatedBlock {
   void arrive(std::uint64_t* word);
   void wait(std::uint64_t* word, std::uint32_t parity);
   template <class Source>
-  void copy_rows(std::byte* to, index_t bytes, index_t rows, Source&& source, std::uint64_t* full, bool) {
+  void copy_rows(std::byte* to, int bytes, int rows, Source&& source, std::uint64_t* full, bool) {
     std::vector<const std::byte*> from(static_cast<std::size_t>(rows));
     lanes([&](int lane) {
-      for (index_t row = lane; row < rows; row += 32) from[static_cast<std::size_t>(row)] = source(row);
+      for (int row = lane; row < rows; row += 32) from[static_cast<std::size_t>(row)] = source(row);
     });
     issue_copies(to, static_cast<std::size_t>(bytes), from, full);
   }

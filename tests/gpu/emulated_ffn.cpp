@@ -63,17 +63,12 @@ const T* data_or_null(std::span<const T> values) {
 
 Emulation emulate(const Weights& weights, const Plan& plan, std::span<const float> x, index_t batch, std::uint64_t seed,
                   gpu::DeviceLimits limits, Fault fault, bool side_by_side) {
-  gpu::KernelArguments a;
-  a.plan = plan;
-  a.problem = weights.problem(batch);
-  a.shape = walk_shape(a.problem);
-  a.launch = gpu::launch_shape(plan, a.problem, limits);
+  gpu::KernelArguments a = gpu::make_arguments(plan, weights.problem(batch), limits);
   Emulation result;
   if (!a.launch.fits()) {
     result.error = "the plan does not fit on the device";
     return result;
   }
-  a.layout = gpu::workspace_layout(plan, a.problem, a.launch);
 
   const auto input_bad = bad_rows(weights.d_ff(), [&](index_t j) { return weights.input_row_nonfinite(j); });
   const auto down_bad = bad_rows(weights.d_ff(), [&](index_t j) { return weights.down_row_nonfinite(j); });
