@@ -172,6 +172,7 @@ void Ffn::State::load_x(std::span<const float> x) {
                                              workspace.x_groups + b * layout.groups());
     }
   }
+  if (problem.batch > 1) kernels->pack_x({workspace.x, problem.batch, shape.d_padded, workspace.packed_x});
 }
 
 void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {

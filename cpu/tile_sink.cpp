@@ -72,14 +72,9 @@ void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials
                    const RowList& next) {
   if (rows.row_count == 0) return;
   const DotRows args{rows,     next,    announce(rows, next), run_.workspace.x + k.begin, run_.shape.d_padded,
-                     run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums};
-  const KernelTable& kernels = run_.kernels;
-  const bool f32 = run_.weights.dtype() == DType::f32;
-  if (absolute_sums != nullptr) {
-    (f32 ? kernels.dot_streams_f32 : kernels.dot_streams_bf16)(args);
-  } else {
-    (f32 ? kernels.dot_f32 : kernels.dot_bf16)(args);
-  }
+                     run_.workspace.packed_x, run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums, nullptr, 0, 0, k.begin};
+  const auto type = static_cast<std::size_t>(run_.weights.dtype());
+  (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
   const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);
   (matrix == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += bytes;
 }
@@ -90,7 +85,8 @@ void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials
 void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
   const Matrix matrix = first_matrix();
   const index_t batch = run_.problem.batch;
-  const index_t last_rows = std::min(hidden.size(), ceil_div(kMaxAheadBytes, rows_of(matrix, Units{}, k).bytes));
+  const index_t bytes_per_row = rows_of(matrix, Units{}, k).bytes;
+  const index_t last_rows = std::min(hidden.size(), ceil_div(ahead_bytes(bytes_per_row, batch), bytes_per_row));
   const HiddenRange early{hidden.begin, hidden.end - last_rows}, late{hidden.end - last_rows, hidden.end};
   float* const partials = tile_.pre_partials;
   dot(matrix, rows_of(matrix, early, k), k, partials, tile_.pre, nullptr, rows_of(matrix, late, k));
@@ -113,8 +109,8 @@ void TileSink::add_rows(Units units, const float* coefficients, const RowList& n
   if (units.empty()) return;
   const RowList rows = rows_of(Matrix::down, units, whole_row());
   const AddRows args{rows,    next,     announce(rows, next), coefficients,
-                     y_part_, run_.problem.batch, run_.shape.d_padded};
-  (run_.weights.dtype() == DType::f32 ? run_.kernels.add_f32 : run_.kernels.add_bf16)(args);
+                     y_part_, run_.problem.batch, run_.shape.d_padded, nullptr, 0};
+  run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())](args);
   statistics_.bytes_down += units.size() * row_bytes();
 }
 

@@ -54,6 +54,7 @@ Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int th
   const index_t padded = walk_shape(problem).d_padded;
   Workspace w;
   w.x = carver.take<float>(problem.batch * padded);
+  if (problem.batch > 1) w.packed_x = carver.take<float>(problem.batch * padded);
   w.x_nonfinite = carver.take<std::uint8_t>(problem.batch);
   w.x_norms = carver.take<double>(problem.batch);
   if (plan.strategy == Strategy::certified) {

@@ -34,6 +34,7 @@ struct TileScratch {
 /// All pointers into one workspace block.
 struct Workspace {
   float* x = nullptr;                ///< [batch, d_padded] copy of x, zero-padded
+  float* packed_x = nullptr;         ///< batch > 1: x as the kernels read it (PackX)
   std::uint8_t* x_nonfinite = nullptr;  ///< [batch]
   double* x_norms = nullptr;         ///< [batch] Euclidean norms, rounded up
   QuantizedQuad* x_quads = nullptr;    ///< certified: [batch, d_padded / 4]

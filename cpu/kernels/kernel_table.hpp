@@ -19,8 +19,12 @@ struct RowList {
   index_t row_count = 0;
 };
 
-/// The kernels prefetch at most this far ahead of what they read.
-inline constexpr index_t kMaxAheadBytes = 8192;
+/// How far ahead of what they read the kernels prefetch. One token: into the first-level cache, further when rows are so
+/// short that several of them are read at once. Several tokens: into the second level, whole blocks of rows ahead.
+inline constexpr index_t kShortRowBytes = 4096;
+constexpr index_t ahead_bytes(index_t bytes_per_row, index_t batch) {
+  return batch > 1 ? 128 * 1024 : bytes_per_row <= kShortRowBytes ? 8192 : 4096;
+}
 
 /// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
 /// last of their own rows. `asked_bytes`: how much of the start of their own list the call before has asked for. Neither
@@ -34,12 +38,24 @@ struct DotRows {
   index_t asked_bytes;
   const float* x;             ///< [batch, x_stride], advanced to the first column of the K tile
   index_t x_stride;           ///< elements
+  const float* packed_x;      ///< several tokens: all of x as pack_x lays it out; not advanced
   index_t batch;
   index_t k;                  ///< elements in the K tile, a multiple of 64
   bool first, last;
   float* partials;            ///< [row_count, batch, 64]; may be null when first && last
   float* sums;                ///< [row_count, batch]; written when last
   float* absolute_sums;       ///< dot_streams only: [row_count, batch], Σ|x||w| by the same order
+  const std::uint16_t* scales;  ///< int8: bfloat16 bits [F, scale_stride]; a weight is scale · q, exactly
+  index_t scale_stride;         ///< int8: groups per row
+  index_t group;                ///< int8: elements that share a scale; 0: the whole row
+  index_t k_begin;              ///< element of the row at which the K tile begins
+};
+
+/// Lays x out in the order in which dot reads it for several tokens. Once per run.
+struct PackX {
+  const float* x;             ///< [batch, elems]
+  index_t batch, elems;       ///< elems: a multiple of 64
+  float* packed;              ///< [batch · elems], 64-byte aligned
 };
 
 /// y[b] += Σ_i coefficients[i][b] · row i of the list, i ascending, one FMA per element.
@@ -50,6 +66,8 @@ struct AddRows {
   float* y;                   ///< [batch, columns], 64-byte aligned
   index_t batch;
   index_t columns;            ///< a multiple of 64
+  const std::uint16_t* scales;  ///< int8: bfloat16 bits [groups of rows, columns]
+  index_t group;                ///< int8: rows that share a row of scales; 0: all
 };
 
 /// Columns [begin, end) of the pairwise tree over parts, in place into part 0: for stride 1, 2, 4, ...:
@@ -60,14 +78,14 @@ struct ReduceParts {
   index_t begin, end;         ///< multiples of 64
 };
 
+inline constexpr int kStoredTypes = 4;  // f32, bf16, f16, int8: the order of DType
+
 struct KernelTable {
   const char* isa;  ///< what the file was really compiled for
-  void (*dot_f32)(const DotRows&);
-  void (*dot_bf16)(const DotRows&);
-  void (*dot_streams_f32)(const DotRows&);   ///< needs first && last
-  void (*dot_streams_bf16)(const DotRows&);  ///< needs first && last
-  void (*add_f32)(const AddRows&);
-  void (*add_bf16)(const AddRows&);
+  void (*pack_x)(const PackX&);
+  void (*dot[kStoredTypes])(const DotRows&);          ///< by DType
+  void (*dot_streams[kStoredTypes])(const DotRows&);  ///< by DType; needs first && last
+  void (*add[kStoredTypes])(const AddRows&);          ///< by DType
   void (*reduce)(const ReduceParts&);
 };
 

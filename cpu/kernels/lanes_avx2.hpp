@@ -5,7 +5,7 @@
 
 #include <xsimd/xsimd.hpp>
 
-#include "signsplit/portability.hpp"
+#include "stored_types.hpp"
 
 #if !defined(__AVX2__) || !defined(__FMA__)
 #error "compile this file with the flags of its instruction set"
@@ -18,20 +18,37 @@ struct LanesAvx2 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx2";
   static constexpr int width = 8;
-  static constexpr int rows_per_block = 1, tokens_per_block = 1;  // 8 accumulators of 16 registers
+  // Several tokens: blocks of 3 rows × 4 tokens (12 of 16 registers are accumulators); strips of y of 8 registers.
+  static constexpr int batch_rows = 3, batch_tokens = 4, accumulators = 12, strip_registers = 8;
   static constexpr int stream_lanes = 32;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm256_setzero_ps(); }
   static vector broadcast(float value) { return vector(value); }
   static vector load(const float* p) { return vector::load_unaligned(p); }
   static vector load_aligned(const float* p) { return vector::load_aligned(p); }
-  static vector load(const std::uint16_t* p) {
+  /// For values that several operations share: keeps the compiler from loading anew for each of them.
+  static vector load_once(const float* p) {
+    __m256 value = _mm256_load_ps(p);
+    asm("" : "+x"(value));
+    return value;
+  }
+  static vector broadcast_once(float f) {
+    __m256 value = _mm256_set1_ps(f);
+    asm("" : "+x"(value));
+    return value;
+  }
+  static vector load(const Bf16* p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  static vector load(const F16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static vector load(const Int8* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
   static void store_aligned(float* p, vector v) { v.store_aligned(p); }
   static vector fma(vector a, vector b, vector c) { return xsimd::fma(a, b, c); }
   static vector add(vector a, vector b) { return a + b; }
+  static vector mul(vector a, vector b) { return a * b; }
   static vector abs(vector a) { return xsimd::abs(a); }
   /// Folds the upper half onto the lower: 4, 2, 1.
   static float fold(vector v) {

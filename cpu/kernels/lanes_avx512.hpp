@@ -6,7 +6,7 @@
 
 #include <xsimd/xsimd.hpp>
 
-#include "signsplit/portability.hpp"
+#include "stored_types.hpp"
 
 #if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__)
 #error "compile this file with the flags of its instruction set"
@@ -19,20 +19,37 @@ struct LanesAvx512 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx512";
   static constexpr int width = 16;
-  static constexpr int rows_per_block = 2, tokens_per_block = 2;  // of several tokens: 16 accumulators of 32 registers
+  // Several tokens: blocks of 3 rows × 8 tokens (24 of 32 registers are accumulators); strips of y of 16 registers.
+  static constexpr int batch_rows = 3, batch_tokens = 8, accumulators = 24, strip_registers = 16;
   static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm512_setzero_ps(); }
   static vector broadcast(float value) { return vector(value); }
   static vector load(const float* p) { return vector::load_unaligned(p); }
   static vector load_aligned(const float* p) { return vector::load_aligned(p); }
-  static vector load(const std::uint16_t* p) {
+  /// For values that several operations share: keeps the compiler from loading anew for each of them.
+  static vector load_once(const float* p) {
+    __m512 value = _mm512_load_ps(p);
+    asm("" : "+v"(value));
+    return value;
+  }
+  static vector broadcast_once(float f) {
+    __m512 value = _mm512_set1_ps(f);
+    asm("" : "+v"(value));
+    return value;
+  }
+  static vector load(const Bf16* p) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static vector load(const F16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static vector load(const Int8* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
   static void store_aligned(float* p, vector v) { v.store_aligned(p); }
   static vector fma(vector a, vector b, vector c) { return _mm512_fmadd_ps(a, b, c); }
   static vector add(vector a, vector b) { return a + b; }
+  static vector mul(vector a, vector b) { return a * b; }
   static vector abs(vector a) { return _mm512_abs_ps(a); }
   /// Folds the upper half onto the lower: 8, 4, 2, 1.
   static float fold(vector v) {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "signsplit/portability.hpp"
+#include "stored_types.hpp"
 
 namespace signsplit::cpu {
 
@@ -11,22 +11,32 @@ struct LanesScalar {
   using vector = float;
   static constexpr const char* name = "scalar";
   static constexpr int width = 1;
-  static constexpr int rows_per_block = 1, tokens_per_block = 1;  // register blocking of the dot products
+  static constexpr int batch_rows = 1, batch_tokens = 1, accumulators = 64, strip_registers = 64;
   static constexpr int stream_lanes = 64;  // partials that one pass of the stream kernel holds in registers
 
   static vector zero() { return 0.0f; }
   static vector broadcast(float value) { return value; }
   static vector load(const float* p) { return *p; }
+  static vector load_once(const float* p) { return *p; }
+  static vector broadcast_once(float value) { return value; }
   static vector load_aligned(const float* p) { return *p; }
-  static vector load(const std::uint16_t* p) {  // bfloat16: the upper half of a float
-    const std::uint32_t bits = static_cast<std::uint32_t>(*p) << 16;
+  static vector load(const Bf16* p) { return widen(p->bits); }
+  static vector load(const F16* p) {
+    const std::uint32_t sign = (p->bits & 0x8000u) << 16, magnitude = p->bits & 0x7fffu;
+    std::uint32_t bits = magnitude << 13;  // 2^112 too small, subnormals included
     float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    value *= 0x1p112f;
+    __builtin_memcpy(&bits, &value, sizeof value);
+    bits |= sign | (magnitude >= 0x7c00u ? 0x7f800000u : 0u);  // infinity and NaN
     __builtin_memcpy(&value, &bits, sizeof value);
     return value;
   }
+  static vector load(const Int8* p) { return static_cast<float>(*p); }
   static void store_aligned(float* p, vector v) { *p = v; }
   static vector fma(vector a, vector b, vector c) { return std::fma(a, b, c); }
   static vector add(vector a, vector b) { return a + b; }
+  static vector mul(vector a, vector b) { return a * b; }
   static vector abs(vector a) { return std::fabs(a); }
   static float fold(vector v) { return v; }
 };

@@ -12,11 +12,13 @@
 namespace signsplit::cpu {
 namespace {
 
+inline index_t row_number(const RowList& list, index_t i) { return list.rows != nullptr ? list.rows[i] : list.first + i; }
 inline const char* row_address(const RowList& list, index_t i) {
-  return static_cast<const char*>(list.matrix) + (list.rows != nullptr ? list.rows[i] : list.first + i) * list.row_bytes;
+  return static_cast<const char*>(list.matrix) + row_number(list, i) * list.row_bytes;
 }
 
-/// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them.
+/// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them. Level: the cache that is filled.
+template <int Level>
 class ReadAhead {
  public:
   /// The first `asked_bytes` of the list were asked for by the kernel before; asks for the others up to the distance.
@@ -37,9 +39,19 @@ class ReadAhead {
   template <int Lines>
   void step() {
 #pragma GCC unroll 8
-    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 3);
+    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 4 - Level);
     at_ += Lines * kLine;
     if (at_ >= end_) next_row();
+  }
+
+  /// For kernels that read a block of rows in several passes: every pass counts the bytes that it reads, and the cursor
+  /// moves on by their `passes`-th part.
+  void step_shared(index_t bytes, index_t passes) {
+    due_ += bytes;
+    while (due_ >= passes * kLine) {
+      due_ -= passes * kLine;
+      step<1>();
+    }
   }
 
  private:
@@ -71,7 +83,7 @@ class ReadAhead {
 
   const RowList* list_;
   const RowList* next_;
-  index_t i_ = 0;
+  index_t i_ = 0, due_ = 0;
   const char* at_ = nullptr;
   const char* end_ = nullptr;
   const char* last_ = nullptr;

@@ -1,0 +1,229 @@
+// Product 1: dot products of rows with every token, in the canonical order (64 partial sums, then a tree).
+#pragma once
+
+#include "read_ahead.hpp"
+#include "token_blocks.hpp"
+#include "weight_lanes.hpp"
+
+namespace signsplit::cpu {
+namespace {
+
+/// Folds `count` vectors, upper half onto lower, then the lanes: the lower levels of the 64-partial tree.
+template <class L, int Count>
+inline float fold_vectors(typename L::vector (&v)[Count]) {
+#pragma GCC unroll 8
+  for (int half = Count / 2; half >= 1; half /= 2) {
+#pragma GCC unroll 64
+    for (int i = 0; i < half; ++i) v[i] = L::add(v[i], v[i + half]);
+  }
+  return L::fold(v[0]);
+}
+
+/// One token: a row with all its partial sums in registers.
+template <class L, class T>
+inline void dot_row(const DotRows& a, index_t i, ReadAhead<1>& ahead) {
+  constexpr int count = kPartials / L::width;
+  typename L::vector acc[count];
+#pragma GCC unroll 64
+  for (int v = 0; v < count; ++v) acc[v] = a.first ? L::zero() : L::load(a.partials + i * kPartials + v * L::width);
+  InputRows<L, T, 1> row(a, i);
+  for (index_t k = 0; k < a.k;) {
+    const index_t end = row.enter_group(k);
+    for (; k < end; k += kPartials) {
+      ahead.template step<static_cast<int>(sizeof(T))>();
+#pragma GCC unroll 64
+      for (int v = 0; v < count; ++v) {
+        acc[v] = L::fma(L::load(a.x + k + v * L::width), row.at(0, k + v * L::width), acc[v]);
+      }
+    }
+  }
+  if (a.last) {
+    a.sums[i] = fold_vectors<L>(acc);
+    return;
+  }
+#pragma GCC unroll 64
+  for (int v = 0; v < count; ++v) L::store_aligned(a.partials + i * kPartials + v * L::width, acc[v]);
+}
+
+// Several tokens. A weight that is loaded and converted serves B tokens, R rows × B tokens at a time; their 64 partial sums
+// do not fit into the registers, so that the rows are gone over in passes of V vectors of partial sums each. x is packed in
+// the order in which that reads it, and a slice of it stays in the first-level cache while a group of rows goes by: reading
+// x as it is from the second level took twice the time (8 tokens).
+
+/// Vectors of partial sums per pass.
+template <class L, int B>
+constexpr int pass_vectors() {
+  int vectors = kPartials / L::width;
+  while (vectors > 1 && L::batch_rows * B * vectors > L::accumulators) vectors /= 2;
+  return vectors;
+}
+template <class L, int B>
+constexpr int pass_count() {
+  return kPartials / L::width / pass_vectors<L, B>();
+}
+
+/// Token blocks one after the other; in each [pass][64-element block of K][V][B][lanes].
+template <class L>
+void pack_x(const PackX& a) {
+  for_token_blocks<L>(a.batch, [&](auto size, index_t b) {
+    constexpr int B = decltype(size)::value, V = pass_vectors<L, B>();
+    float* to = a.packed + b * a.elems;
+    for (int from = 0; from < kPartials; from += V * L::width) {
+      for (index_t k = from; k < a.elems; k += kPartials) {
+        for (int v = 0; v < V; ++v) {
+          for (int t = 0; t < B; ++t, to += L::width) {
+            L::store_aligned(to, L::load(a.x + (b + t) * a.elems + k + v * L::width));
+          }
+        }
+      }
+    }
+  });
+}
+
+/// Rows whose partial sums are in progress at once: enough to use a slice of x often, few enough that they stay in the
+/// second-level cache.
+constexpr int kGroupRows = 12;
+
+/// One pass over elements [begin, end) of R rows × B tokens, from row i of the group on: sums[r][t][64] go on.
+template <class L, class T, int R, int B, class Step>
+inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t begin, index_t end, float* sums, Step&& step) {
+  using Vector = typename L::vector;
+  constexpr int V = pass_vectors<L, B>();
+  const int column = pass * V * L::width;
+  const float* x = a.packed_x + b * a.x_stride + (pass * (a.x_stride / kPartials) + (a.k_begin + begin) / kPartials) * (V * B * L::width);
+  Vector acc[R][B][V];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int t = 0; t < B; ++t) {
+#pragma GCC unroll 64
+      for (int v = 0; v < V; ++v) acc[r][t][v] = L::load_aligned(sums + (r * B + t) * kPartials + column + v * L::width);
+    }
+  }
+  InputRows<L, T, R> rows(a, row);
+  for (index_t k = begin; k < end;) {
+    const index_t group_end = rows.enter_group(k), stop = group_end < end ? group_end : end;
+    for (; k < stop; k += kPartials, x += V * B * L::width) {
+      step();
+#pragma GCC unroll 64
+      for (int v = 0; v < V; ++v) {
+        Vector w[R];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) w[r] = rows.at(r, k + column + v * L::width);
+#pragma GCC unroll 8
+        for (int t = 0; t < B; ++t) {
+          const Vector xv = L::load_once(x + (v * B + t) * L::width);
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) acc[r][t][v] = L::fma(xv, w[r], acc[r][t][v]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int t = 0; t < B; ++t) {
+#pragma GCC unroll 64
+      for (int v = 0; v < V; ++v) L::store_aligned(sums + (r * B + t) * kPartials + column + v * L::width, acc[r][t][v]);
+    }
+  }
+}
+
+/// `count` rows from row i of the list on, against tokens [b, b + B): sums [count, B, 64] in scratch memory.
+template <class L, class T, int B, class Step>
+inline void dot_group(const DotRows& a, index_t i, int count, index_t b, Step&& step) {
+  constexpr int all = kPartials / L::width, R = L::batch_rows;
+  constexpr index_t slice_elems = 4096 / B * pass_count<L, B>();  // of K: 16 KiB of x per pass
+  alignas(64) float sums[kGroupRows * B * kPartials];
+  for (int s = 0; s < count * B; ++s) {
+    const float* saved = a.first ? nullptr : a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
+    for (int v = 0; v < all; ++v) L::store_aligned(sums + s * kPartials + v * L::width, a.first ? L::zero() : L::load(saved + v * L::width));
+  }
+  for (index_t begin = 0; begin < a.k; begin += slice_elems) {
+    const index_t end = begin + slice_elems < a.k ? begin + slice_elems : a.k;
+    for (int pass = 0; pass < pass_count<L, B>(); ++pass) {
+      int r = 0;
+      for (; r + R <= count; r += R) {
+        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, [&] { step(R); });
+      }
+      for (; r < count; ++r) {
+        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, [&] { step(1); });
+      }
+    }
+  }
+  for (int s = 0; s < count * B; ++s) {
+    const index_t at = (i + s / B) * a.batch + b + s % B;
+    typename L::vector v[all];
+#pragma GCC unroll 64
+    for (int n = 0; n < all; ++n) v[n] = L::load_aligned(sums + s * kPartials + n * L::width);
+    if (a.last) {
+      a.sums[at] = fold_vectors<L>(v);
+      continue;
+    }
+#pragma GCC unroll 64
+    for (int n = 0; n < all; ++n) L::store_aligned(a.partials + at * kPartials + n * L::width, v[n]);
+  }
+}
+
+template <class L, class T>
+inline void dot_rows_of_batch(const DotRows& a) {
+  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list.bytes, a.batch));
+  index_t passes = 0;  // that go over a row: together they move the cursor by that row
+  for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
+  const auto step = [&](int rows) { ahead.step_shared(rows * kPartials * static_cast<index_t>(sizeof(T)), passes); };
+  for (index_t i = 0; i < a.list.row_count; i += kGroupRows) {
+    const int count = a.list.row_count - i < kGroupRows ? static_cast<int>(a.list.row_count - i) : kGroupRows;
+    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { dot_group<L, T, decltype(size)::value>(a, i, count, b, step); });
+  }
+}
+
+template <class L, class T>
+void dot_rows(const DotRows& a) {
+  if (a.batch > 1) {
+    dot_rows_of_batch<L, T>(a);
+    return;
+  }
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list.bytes, 1));
+  for (index_t i = 0; i < a.list.row_count; ++i) dot_row<L, T>(a, i, ahead);
+}
+
+/// z = Σ x·w and s = Σ |x|·|w| together: P = (s + z)/2 and N = z − P are the two monotone streams of the sign split.
+template <class L, class T>
+void dot_streams(const DotRows& a) {
+  constexpr int lanes = L::stream_lanes, count = lanes / L::width;
+  using V = typename L::vector;
+  for (index_t i = 0; i < a.list.row_count; ++i) {
+    for (index_t b = 0; b < a.batch; ++b) {
+      const float* x = a.x + b * a.x_stride;
+      V z_all[kPartials / L::width], s_all[kPartials / L::width];
+      for (int from = 0; from < kPartials / L::width; from += count) {
+        V z[count], s[count];
+#pragma GCC unroll 64
+        for (int v = 0; v < count; ++v) z[v] = s[v] = L::zero();
+        InputRows<L, T, 1> row(a, i);
+        for (index_t k = 0; k < a.k;) {
+          const index_t end = row.enter_group(k);
+          for (; k < end; k += kPartials) {
+#pragma GCC unroll 64
+            for (int v = 0; v < count; ++v) {
+              const index_t at = k + (from + v) * L::width;
+              const V xv = L::load(x + at), wv = row.at(0, at);
+              z[v] = L::fma(xv, wv, z[v]);
+              s[v] = L::fma(L::abs(xv), L::abs(wv), s[v]);
+            }
+          }
+        }
+#pragma GCC unroll 64
+        for (int v = 0; v < count; ++v) {
+          z_all[from + v] = z[v];
+          s_all[from + v] = s[v];
+        }
+      }
+      a.sums[i * a.batch + b] = fold_vectors<L>(z_all);
+      a.absolute_sums[i * a.batch + b] = fold_vectors<L>(s_all);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace signsplit::cpu
