@@ -12,7 +12,6 @@
 
 #include "approximate.hpp"
 #include "signsplit/weights.hpp"
-#include "weight_rows.hpp"
 
 namespace signsplit {
 namespace {
@@ -171,7 +170,7 @@ Result<Certificate> Certificate::build(const Weights& weights, CertificateFormat
   if (c.panels_.data() == nullptr) return io_error("not enough memory for the certificate of a layer");
 
   const PanelLayout layout = c.layout_;
-  const std::byte* matrix = weights.gated() ? weights.gate() : weights.up();
+  const Matrix matrix = weights.gated() ? Matrix::gate : Matrix::up;
   const std::span<const float> bias = weights.gated() ? weights.gate_bias() : weights.up_bias();
 #pragma omp parallel
   {
@@ -182,7 +181,7 @@ Result<Certificate> Certificate::build(const Weights& weights, CertificateFormat
     for (index_t j = 0; j < c.panels() * kPanelRows; ++j) {
       float offset = kNever;
       if (j < c.rows_ && !weights.input_row_nonfinite(j) && !weights.down_row_nonfinite(j)) {
-        widen(weights.dtype(), matrix + j * weights.row_bytes(), 0, r.row);
+        weights.read_row(matrix, j, 0, r.row);
         quantize_row(layout, format.bits, r);
         offset = offset_of(layout, r, bias.empty() ? 0.0f : bias[static_cast<std::size_t>(j)]);
       }

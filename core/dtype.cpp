@@ -13,7 +13,7 @@ std::string_view to_string(DType dtype) noexcept {
 }
 
 std::optional<DType> parse_dtype(std::string_view text) noexcept {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
     if (text == to_string(dtype)) return dtype;
   }
   return std::nullopt;

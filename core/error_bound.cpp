@@ -12,7 +12,6 @@
 #include "approximate.hpp"
 #include "signsplit/reference.hpp"
 #include "signsplit/walk.hpp"
-#include "weight_rows.hpp"
 
 namespace signsplit {
 namespace {
@@ -86,9 +85,9 @@ class ErrorBound {
  private:
   // ---- product 1 ----
 
-  void sum_tiles(std::span<const float> x, const std::byte* matrix, std::span<const float> bias, index_t j,
+  void sum_tiles(std::span<const float> x, Matrix matrix, std::span<const float> bias, index_t j,
                  std::vector<float>& row, std::vector<TileSum>& tiles) const {
-    widen(weights_.dtype(), matrix + j * weights_.row_bytes(), 0, row);
+    weights_.read_row(matrix, j, 0, row);
     const auto d = static_cast<index_t>(x.size());
     for (index_t t = 0; t < tiles_; ++t) {
       const KRange k = split_ ? k_range(plan_, shape_, t) : KRange{0, shape_.d_padded};
@@ -111,11 +110,11 @@ class ErrorBound {
   // ---- what a unit adds to y ----
 
   UnitBound unit_bound(std::span<const float> x, index_t j, Scratch& scratch) const {
-    sum_tiles(x, weights_.up(), weights_.up_bias(), j, scratch.row, scratch.up);
+    sum_tiles(x, Matrix::up, weights_.up_bias(), j, scratch.row, scratch.up);
     const TileSum up = total(scratch.up);
     TileSum gate;
     if (weights_.gated()) {
-      sum_tiles(x, weights_.gate(), weights_.gate_bias(), j, scratch.row, scratch.gate);
+      sum_tiles(x, Matrix::gate, weights_.gate_bias(), j, scratch.row, scratch.gate);
       gate = total(scratch.gate);
     }
     if (!(up.s <= kLargest && gate.s <= kLargest)) return {kInfinity, kInfinity};  // overflow, infinities, NaN
@@ -217,7 +216,7 @@ class ErrorBound {
     for (index_t j = 0; j < shape_.d_ff; ++j) {
       const UnitBound& unit = units_[static_cast<std::size_t>(j)];
       if (unit.error == 0.0 && unit.mass == 0.0 && !weights_.down_row_nonfinite(j)) continue;
-      widen(weights_.dtype(), weights_.down() + j * weights_.row_bytes(), begin, row);
+      weights_.read_row(Matrix::down, j, begin, row);
       for (std::size_t c = 0; c < row.size(); ++c) {
         const double weight = std::abs(static_cast<double>(row[c]));
         bound[c] += unit.error * weight;

@@ -6,6 +6,7 @@
 #include "signsplit/golden.hpp"
 #include "signsplit/npy.hpp"
 #include "signsplit/safetensors.hpp"
+#include "stored_layer.hpp"
 
 namespace signsplit {
 namespace {
@@ -16,7 +17,8 @@ using Tensor = SafetensorsFile::Tensor;
 constexpr const char* kFileOfFolder = "golden.safetensors";
 constexpr const char* kFormat = "1";
 
-/// One tensor as f32, for .npy; and, where the file stores another type, its bytes.
+/// One tensor as f32, for .npy; and, where the file stores another type, its bytes. Those of the layer itself are written
+/// into the .safetensors as save_weights writes them.
 struct Entry {
   std::string name;
   std::vector<index_t> shape;
@@ -36,13 +38,6 @@ Entry matrix_entry(const char* name, const Weights& weights, Element element, bo
     for (index_t column = 0; column < entry.shape[1]; ++column) {
       entry.values.push_back(transposed ? (weights.*element)(column, row) : (weights.*element)(row, column));
     }
-  }
-  if (weights.dtype() == DType::f32) return entry;
-  entry.dtype = "BF16";
-  entry.stored.resize(2 * entry.values.size());
-  for (std::size_t i = 0; i < entry.values.size(); ++i) {
-    const bf16 value = to_bf16(entry.values[i]);
-    std::memcpy(entry.stored.data() + 2 * i, &value, sizeof value);
   }
   return entry;
 }
@@ -78,7 +73,6 @@ std::vector<Entry> entries_of(const Golden& golden) {
 std::map<std::string, std::string> metadata_of(const Golden& golden) {
   const Problem problem = golden.input.weights.problem(golden.input.batch);
   std::map<std::string, std::string> metadata{
-      {"activation", to_string(problem.activation, problem.gated)},
       {"golden.accumulation", std::string(to_string(golden.accumulation))},
       {"golden.batch", std::to_string(problem.batch)},
       {"golden.format", kFormat},
@@ -90,12 +84,14 @@ std::map<std::string, std::string> metadata_of(const Golden& golden) {
 }
 
 Status write_entries(const fs::path& file, const std::vector<Entry>& entries, const Golden& golden) {
-  std::map<std::string, Tensor> tensors;
-  for (const Entry& entry : entries) {
+  Result<StoredLayer> layer = stored_layer(golden.input.weights);
+  if (!layer) return layer.status();
+  for (const Entry& entry : entries) {  // try_emplace: the layer's own tensors stay as they are
     const auto bytes = entry.stored.empty() ? std::as_bytes(std::span(entry.values)) : std::span(entry.stored);
-    tensors[entry.name] = {entry.dtype, entry.shape, bytes};
+    layer->tensors.try_emplace(entry.name, Tensor{entry.dtype, entry.shape, bytes});
   }
-  return write_safetensors(file, tensors, metadata_of(golden));
+  layer->metadata.merge(metadata_of(golden));
+  return write_safetensors(file, layer->tensors, layer->metadata);
 }
 
 /// The .npy files first: a folder whose golden.safetensors is there is complete.

@@ -172,8 +172,9 @@ class Maker {
       if (column == d / 2 && row % 3 == 2) return static_cast<double>(kInfinity);
       return value(row, column);
     };
-    recipe.down = [value = recipe.down, d, f](index_t row, index_t column) {
-      return row == d / 3 && column == f / 2 ? static_cast<double>(kNan) : value(row, column);
+    const bool has_nan = problem_.dtype != DType::int8;  // which has only finite weights
+    recipe.down = [value = recipe.down, d, f, has_nan](index_t row, index_t column) {
+      return has_nan && row == d / 3 && column == f / 2 ? static_cast<double>(kNan) : value(row, column);
     };
     recipe.down_bias = [value = recipe.down_bias, d](index_t row, index_t column) {
       return column == d - 1 ? -static_cast<double>(kInfinity) : value(row, column);
@@ -187,15 +188,24 @@ class Maker {
   double d_, f_;
 };
 
+/// One element as stored; int8 takes integers in [−127, 127] only.
+void store(DType dtype, float value, std::byte* to) {
+  const auto copy = [to](auto element) { std::memcpy(to, &element, sizeof element); };
+  switch (dtype) {
+    case DType::f32: return copy(value);
+    case DType::bf16: return copy(to_bf16(value));
+    case DType::f16: return copy(to_f16(value));
+    case DType::int8: return copy(static_cast<std::int8_t>(value));
+  }
+}
+
 std::vector<std::byte> matrix_of(DType dtype, index_t rows, index_t columns, const Value& value) {
   const auto size = static_cast<std::size_t>(dtype_bytes(dtype));
   std::vector<std::byte> bytes(static_cast<std::size_t>(rows * columns) * size);
   std::byte* to = bytes.data();
   for (index_t row = 0; row < rows; ++row) {
     for (index_t column = 0; column < columns; ++column, to += size) {
-      const auto f32 = static_cast<float>(value(row, column));
-      const bf16 narrow = to_bf16(f32);
-      dtype == DType::f32 ? std::memcpy(to, &f32, size) : std::memcpy(to, &narrow, size);
+      store(dtype, static_cast<float>(value(row, column)), to);
     }
   }
   return bytes;
@@ -210,6 +220,32 @@ std::vector<float> vector_of(index_t rows, index_t columns, const Value& value) 
   return values;
 }
 
+/// A layer of the recipe. int8: the integers of the set `exact` are q itself, with scales of 1; the values of the other sets
+/// are rounded to int8 from f32.
+Result<Weights> layer_of(const Problem& problem, DataSet set, const Recipe& recipe) {
+  const index_t d = problem.d_model, f = problem.d_ff;
+  const bool rounded = problem.dtype == DType::int8 && set != DataSet::exact;
+  const DType dtype = rounded ? DType::f32 : problem.dtype;
+  const auto up = matrix_of(dtype, f, d, recipe.up), down = matrix_of(dtype, d, f, recipe.down);
+  const auto gate = problem.gated ? matrix_of(dtype, f, d, recipe.gate) : std::vector<std::byte>();
+  const auto up_bias = vector_of(1, f, recipe.up_bias), down_bias = vector_of(1, d, recipe.down_bias);
+  const auto gate_bias = problem.gated ? vector_of(1, f, recipe.gate_bias) : std::vector<float>();
+  LayerTensors layer{.d_model = d, .d_ff = f, .dtype = dtype, .activation = problem.activation,
+                     .up = up, .down = down, .gate = gate,
+                     .up_bias = up_bias, .gate_bias = gate_bias, .down_bias = down_bias};
+  if (!rounded) layer.group = problem.group;
+  const Problem stored{.dtype = dtype, .group = layer.group};
+  const auto ones = [&](index_t rows, index_t length) {
+    return std::vector<float>(static_cast<std::size_t>(rows * scale_count(stored, 0, length)), 1.0f);
+  };
+  const std::vector<float> input_scales = ones(f, d), down_scales = ones(d, f);
+  layer.up_scale = input_scales;
+  layer.down_scale = down_scales;
+  if (problem.gated) layer.gate_scale = input_scales;
+  Result<Weights> packed = Weights::pack(layer);
+  return packed && rounded ? packed->quantize(problem.group) : std::move(packed);
+}
+
 Status validate_request(const Problem& problem, DataSet set, double active) {
   if (Status status = validate(problem); !status) return status;
   if (set == DataSet::given) return invalid_argument("the set `given` is not one that can be made");
@@ -221,22 +257,9 @@ Status validate_request(const Problem& problem, DataSet set, double active) {
 
 Result<GoldenInput> golden_input(const Problem& problem, DataSet set, double active, std::uint64_t seed) try {
   if (Status status = validate_request(problem, set, active); !status) return status;
-  const index_t d = problem.d_model, f = problem.d_ff;
+  const index_t d = problem.d_model;
   const Recipe recipe = Maker(problem, active, seed).recipe(set);
-  const auto up = matrix_of(problem.dtype, f, d, recipe.up), down = matrix_of(problem.dtype, d, f, recipe.down);
-  const auto gate = problem.gated ? matrix_of(problem.dtype, f, d, recipe.gate) : std::vector<std::byte>();
-  const auto up_bias = vector_of(1, f, recipe.up_bias), down_bias = vector_of(1, d, recipe.down_bias);
-  const auto gate_bias = problem.gated ? vector_of(1, f, recipe.gate_bias) : std::vector<float>();
-  Result<Weights> weights = Weights::pack({.d_model = d,
-                                           .d_ff = f,
-                                           .dtype = problem.dtype,
-                                           .activation = problem.activation,
-                                           .up = up,
-                                           .down = down,
-                                           .gate = gate,
-                                           .up_bias = up_bias,
-                                           .gate_bias = gate_bias,
-                                           .down_bias = down_bias});
+  Result<Weights> weights = layer_of(problem, set, recipe);
   if (!weights) return weights.status();
   return GoldenInput{std::move(*weights), vector_of(problem.batch, d, recipe.x), problem.batch};
 } catch (const std::bad_alloc&) {

@@ -5,8 +5,6 @@
 #include <bit>
 #include <cmath>
 
-#include "weight_rows.hpp"
-
 namespace signsplit {
 namespace {
 
@@ -127,8 +125,7 @@ void KernelEvaluation::read_row(const FirstProduct& model, bool gate, index_t j,
           from_gate ? weights_.gate_at(place / d, place % d) : weights_.up_at(place / d, place % d);
     }
   } else {
-    const std::byte* const matrix = from_gate ? weights_.gate() : weights_.up();
-    widen(weights_.dtype(), matrix + j * weights_.row_bytes(), 0, row.values);
+    weights_.read_row(from_gate ? Matrix::gate : Matrix::up, j, 0, row.values);
   }
   row.integers = true;
   for (float& w : row.values) {

@@ -83,6 +83,12 @@ Status validate_schedule(const Plan& plan, const Problem& problem) {
   return {};
 }
 
+Status validate_arithmetic(const Plan& plan, const Problem& problem) {
+  if (problem.arithmetic == Arithmetic::f32 || plan.strategy == Strategy::unfused) return {};
+  return broken("strategy", "unfused for the arithmetic w8a8, where the scale of h is known only when all of h is",
+                std::string(to_string(plan.strategy)));
+}
+
 /// The fields that only `certified` has.
 Status validate_certificate(const Plan& plan, const Problem& problem) {
   const std::string placement(to_string(plan.placement));
@@ -134,6 +140,7 @@ Status validate(const Plan& plan, const Problem& problem) {
   if (Status status = validate(problem); !status) return status;
   if (Status status = validate_names(plan); !status) return status;
   if (Status status = validate_schedule(plan, problem); !status) return status;
+  if (Status status = validate_arithmetic(plan, problem); !status) return status;
   if (Status status = validate_certificate(plan, problem); !status) return status;
   return validate_sizes(plan, problem);
 }

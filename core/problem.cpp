@@ -1,5 +1,6 @@
 #include "signsplit/problem.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace signsplit {
@@ -12,6 +13,15 @@ Status validate_extent(const char* field, index_t value) {
 }
 
 }  // namespace
+
+std::string_view to_string(Arithmetic arithmetic) noexcept { return arithmetic == Arithmetic::w8a8 ? "w8a8" : "f32"; }
+
+std::optional<Arithmetic> parse_arithmetic(std::string_view text) noexcept {
+  for (const Arithmetic arithmetic : {Arithmetic::f32, Arithmetic::w8a8}) {
+    if (text == to_string(arithmetic)) return arithmetic;
+  }
+  return std::nullopt;
+}
 
 Status validate(const Problem& problem) {
   if (Status status = validate_extent("d_model", problem.d_model); !status) return status;
@@ -36,17 +46,28 @@ Status validate(const Problem& problem) {
   if (problem.arithmetic == Arithmetic::w8a8 && problem.dtype != DType::int8) {
     return invalid_argument("problem.arithmetic w8a8 needs int8 weights (got " + std::string(to_string(problem.dtype)) + ")");
   }
+  const index_t summed = problem.group == 0 ? std::max(problem.d_model, problem.d_ff) : problem.group;
+  if (problem.arithmetic == Arithmetic::w8a8 && summed > kMaxIntegerSum) {
+    return invalid_argument("problem.arithmetic w8a8 sums at most " + std::to_string(kMaxIntegerSum) +
+                            " products of a group in an int32 (got " + std::to_string(summed) + "): use a smaller group");
+  }
   return {};
 }
 
 index_t weight_bytes(const Problem& problem) noexcept {
-  return matrix_count(problem) * problem.d_ff * round_up(problem.d_model, 64) * dtype_bytes(problem.dtype);
+  const index_t stride = round_up(problem.d_model, 64);
+  const index_t input_scales = (matrix_count(problem) - 1) * problem.d_ff * scale_count(problem, 0, problem.d_model);
+  return matrix_count(problem) * problem.d_ff * stride * dtype_bytes(problem.dtype) + input_scales * kScaleBytes +
+         down_scale_bytes(problem);
 }
 
 std::string describe(const Problem& problem) {
   const std::string name = to_string(problem.activation, problem.gated);
   const bool name_says_gated = name == "reglu" || name == "drelu";
-  return std::to_string(problem.d_model) + "x" + std::to_string(problem.d_ff) + " " + std::string(to_string(problem.dtype)) +
+  std::string type(to_string(problem.dtype));
+  if (problem.group != 0) type += "/" + std::to_string(problem.group);
+  if (problem.arithmetic != Arithmetic::f32) type += " " + std::string(to_string(problem.arithmetic));
+  return std::to_string(problem.d_model) + "x" + std::to_string(problem.d_ff) + " " + type +
          (problem.gated && !name_says_gated ? " gated " : " ") + name + ", batch " + std::to_string(problem.batch);
 }
 

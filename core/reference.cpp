@@ -11,7 +11,6 @@
 #include <string>
 
 #include "signsplit/exact_sum.hpp"
-#include "weight_rows.hpp"
 
 namespace signsplit {
 namespace {
@@ -102,7 +101,7 @@ void finish_composite(const Problem& problem, const PreActivation& pre, Unit& un
   if (!unit.open) return;
   const ExactSum h = exact_activation(problem, pre);
   unit.h = h.to_float();
-  h.pieces(unit.terms, problem.dtype == DType::f32 ? 53 - 24 : 53 - 8);
+  h.pieces(unit.terms, 53 - significant_bits(problem.dtype));
 }
 
 // The whole computation for one layer. Work is dealt to threads by unit, then by block of columns; sums are exact, so
@@ -143,12 +142,11 @@ class Reference {
 
   [[nodiscard]] bool compute_unit(std::span<const float> x, bool x_nonfinite, index_t j, std::span<float> row) noexcept try {
     const Problem problem = weights_.problem();
-    const index_t offset = j * weights_.row_bytes();
     PreActivation pre;
-    widen(problem.dtype, weights_.up() + offset, 0, row);
+    weights_.read_row(Matrix::up, j, 0, row);
     (problem.gated ? pre.up : pre.z) = row_sum(x, row, weights_.up_bias(), j);
     if (problem.gated) {
-      widen(problem.dtype, weights_.gate() + offset, 0, row);
+      weights_.read_row(Matrix::gate, j, 0, row);
       pre.z = row_sum(x, row, weights_.gate_bias(), j);
     }
     Unit& unit = units_[static_cast<std::size_t>(j)];
@@ -183,7 +181,7 @@ class Reference {
     for (index_t j = 0; j < weights_.d_ff(); ++j) {
       const Unit& unit = units_[static_cast<std::size_t>(j)];
       if (unit.terms.empty()) continue;
-      widen(weights_.dtype(), weights_.down() + j * weights_.row_bytes(), begin, row);
+      weights_.read_row(Matrix::down, j, begin, row);
       for (const double term : unit.terms) {
         for (std::size_t c = 0; c < row.size(); ++c) sums[c].add(term * static_cast<double>(row[c]));
       }

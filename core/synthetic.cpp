@@ -64,6 +64,7 @@ constexpr double kTailDenominator[] = {1.0,
 
 float cast(double value, float) { return static_cast<float>(value); }
 bf16 cast(double value, bf16) { return to_bf16(static_cast<float>(value)); }
+f16 cast(double value, f16) { return to_f16(static_cast<float>(value)); }
 
 /// Element i is `scale` times normal value i of the seed: no thread count changes it.
 template <class T>
@@ -82,8 +83,10 @@ AlignedBuffer normal_matrix(const Problem& problem, std::uint64_t seed, index_t 
   const double scale = 1.0 / std::sqrt(static_cast<double>(fan_in));
   if (problem.dtype == DType::f32) {
     fill_normal<float>(matrix.bytes(), seed, scale, threads);
-  } else {
+  } else if (problem.dtype == DType::bf16) {
     fill_normal<bf16>(matrix.bytes(), seed, scale, threads);
+  } else {
+    fill_normal<f16>(matrix.bytes(), seed, scale, threads);
   }
   return matrix;
 }
@@ -133,9 +136,28 @@ double random_normal(std::uint64_t seed, std::uint64_t index) noexcept {
   return normal_quantile((static_cast<double>(random_bits(seed, index) >> 12) + 0.5) * 0x1p-52);
 }
 
+namespace {
+
+/// An int8 layer is rounded from an f16 one, which is half as large as f32 and has four bits more than are kept.
+Result<Weights> synthetic_int8(const Problem& problem, double active, std::uint64_t seed, int threads) {
+  Problem source = problem;
+  source.dtype = DType::f16;
+  source.group = 0;
+  source.arithmetic = Arithmetic::f32;
+  const Result<Weights> wide = synthetic_weights(source, active, seed, threads);
+  if (!wide) return wide.status();
+  Result<Weights> layer = wide->quantize(problem.group);
+  if (!layer) return layer;
+  if (Status status = layer->set_arithmetic(problem.arithmetic); !status) return status;
+  return layer;
+}
+
+}  // namespace
+
 Result<Weights> synthetic_weights(const Problem& problem, double active, std::uint64_t seed, int threads) try {
   if (Status status = validate(problem); !status) return status;
   if (Status status = validate_active(problem, active); !status) return status;
+  if (problem.dtype == DType::int8) return synthetic_int8(problem, active, seed, threads);
   const AlignedBuffer up = normal_matrix(problem, random_bits(seed, kUp), problem.d_model, threads);
   const AlignedBuffer down = normal_matrix(problem, random_bits(seed, kDown), problem.d_ff, threads);
   AlignedBuffer gate;

@@ -45,8 +45,10 @@ void transpose(const std::byte* source, index_t rows, index_t columns, index_t s
                index_t target_stride, index_t element_bytes) noexcept {
   if (element_bytes == 4) {
     transpose_all<std::uint32_t>(source, rows, columns, source_stride, target, target_stride);
-  } else {
+  } else if (element_bytes == 2) {
     transpose_all<std::uint16_t>(source, rows, columns, source_stride, target, target_stride);
+  } else {
+    transpose_all<std::uint8_t>(source, rows, columns, source_stride, target, target_stride);
   }
 }
 

@@ -1,4 +1,5 @@
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <new>
 #include <string>
@@ -6,8 +7,8 @@
 
 #include "signsplit/safetensors.hpp"
 #include "signsplit/weights.hpp"
+#include "stored_layer.hpp"
 #include "strict_json.hpp"
-#include "transpose.hpp"
 
 namespace signsplit {
 namespace {
@@ -15,7 +16,8 @@ namespace {
 using Tensor = SafetensorsFile::Tensor;
 
 constexpr const char* kSupportedActivations = "relu, relu2, fatrelu:T, reglu, drelu, identity";
-constexpr std::string_view kTensorNames[] = {"up.weight", "gate.weight", "down.weight", "up.bias", "gate.bias", "down.bias"};
+constexpr std::string_view kTensorNames[] = {"up.weight", "gate.weight", "down.weight", "up.bias", "gate.bias", "down.bias",
+                                             "up.scale", "gate.scale", "down.scale"};
 
 std::string shape_text(const std::vector<index_t>& shape) {
   std::string text = "[";
@@ -30,11 +32,13 @@ Status about(const char* name, const Status& status) {
 std::optional<DType> stored_dtype(const Tensor& tensor) {
   if (tensor.dtype == "F32") return DType::f32;
   if (tensor.dtype == "BF16") return DType::bf16;
+  if (tensor.dtype == "F16") return DType::f16;
+  if (tensor.dtype == "I8") return DType::int8;
   return std::nullopt;
 }
 
 Status unsupported_dtype(const Tensor& tensor) {
-  return unsupported("dtype " + printable(tensor.dtype) + " is not supported by this version, which reads F32 and BF16");
+  return unsupported("dtype " + printable(tensor.dtype) + " is not supported by this version, which reads F32, BF16, F16 and I8");
 }
 
 /// Names that begin like a tensor of a layer, and are none, would change what the layer means: a scale, a misspelt bias.
@@ -45,7 +49,7 @@ Status check_names(const SafetensorsFile& file) {
     for (const std::string_view one : kTensorNames) known = known || one == name;
     if (ours && !known) {
       return unsupported("tensor " + printable(name) +
-                         ": not one that this version knows (up, gate, down, each .weight and .bias)");
+                         ": not one that this version knows (up, gate, down, each .weight, .bias and .scale)");
     }
   }
   return {};
@@ -102,24 +106,63 @@ Status read_matrices(const SafetensorsFile& file, LayerTensors& layer) {
   return {};
 }
 
+/// A tensor of F32, BF16 or F16 as f32.
+Status widen_tensor(const Tensor& tensor, std::vector<float>& values) {
+  const std::optional<DType> dtype = stored_dtype(tensor);
+  if (!dtype || *dtype == DType::int8) {
+    return unsupported("dtype " + printable(tensor.dtype) + " is not supported here: must be F32, BF16 or F16");
+  }
+  values.resize(tensor.bytes.size() / static_cast<std::size_t>(dtype_bytes(*dtype)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (*dtype == DType::f32) {
+      std::memcpy(&values[i], tensor.bytes.data() + 4 * i, 4);
+      continue;
+    }
+    std::uint16_t bits;
+    std::memcpy(&bits, tensor.bytes.data() + 2 * i, 2);
+    values[i] = *dtype == DType::bf16 ? to_float(bf16{bits}) : to_float(f16{bits});
+  }
+  return {};
+}
+
 /// Widens a bias into `values`; left empty when the file has none.
 Status read_bias(const SafetensorsFile& file, const char* name, index_t expected, const LayerTensors& layer,
                  std::vector<float>& values) {
   const Tensor* const tensor = file.find(name);
   if (tensor == nullptr) return {};
-  const std::optional<DType> dtype = stored_dtype(*tensor);
-  if (!dtype) return about(name, unsupported_dtype(*tensor));
+  if (Status status = widen_tensor(*tensor, values); !status) return about(name, status);
   if (Status status = check_shape(*tensor, {expected}, layer); !status) return about(name, status);
-  values.resize(static_cast<std::size_t>(expected));
-  if (*dtype == DType::f32) {
-    std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
-    return {};
+  return {};
+}
+
+/// Metadata `group`: elements that share a scale; 0 when there is none.
+Status read_group(const SafetensorsFile& file, LayerTensors& layer) {
+  const auto found = file.metadata().find("group");
+  if (found == file.metadata().end()) return {};
+  const std::string& text = found->second;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer.group);
+  if (error != std::errc{} || end != text.data() + text.size() || layer.group < 0 || layer.group > kMaxExtent || layer.group % 64 != 0) {
+    return invalid_argument("metadata group \"" + printable(text) + "\" must be 0 or a positive multiple of 64");
   }
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    bf16 value;
-    std::memcpy(&value, tensor->bytes.data() + i * sizeof value, sizeof value);
-    values[i] = to_float(value);
+  if (layer.group != 0 && layer.dtype != DType::int8) {
+    return invalid_argument("metadata group " + text + ": only I8 matrices have groups (up.weight has another dtype)");
   }
+  return {};
+}
+
+/// The scales of an I8 matrix of `rows` stored rows with `groups` groups each; without groups a vector is as good.
+Status read_scales(const SafetensorsFile& file, const char* name, index_t rows, index_t groups, const LayerTensors& layer,
+                   std::vector<float>& values) {
+  const Tensor* const tensor = file.find(name);
+  if (layer.dtype != DType::int8) {
+    if (tensor == nullptr) return {};
+    return invalid_argument(std::string("tensor ") + name + ": only I8 matrices have scales (up.weight has another dtype)");
+  }
+  if (tensor == nullptr) return not_found(std::string("tensor ") + name + ": is missing, and I8 matrices need scales");
+  if (groups != 1 || tensor->shape != std::vector{rows}) {
+    if (Status status = check_shape(*tensor, {rows, groups}, layer); !status) return about(name, status);
+  }
+  if (Status status = widen_tensor(*tensor, values); !status) return about(name, status);
   return {};
 }
 
@@ -160,6 +203,20 @@ Result<Weights> read_layer(const SafetensorsFile& file, const std::optional<Pars
   if (Status s = read_extents(file, layer); !s) return s;
   if (Status s = read_activation(file, activation, layer); !s) return s;
   if (Status s = read_matrices(file, layer); !s) return s;
+  if (Status s = read_group(file, layer); !s) return s;
+  std::vector<float> up_scale, gate_scale, down_scale;
+  const Problem scaled{.dtype = layer.dtype, .group = layer.group};
+  const index_t inputs = scale_count(scaled, 0, layer.d_model), outputs = scale_count(scaled, 0, layer.d_ff);
+  if (Status s = read_scales(file, "up.scale", layer.d_ff, inputs, layer, up_scale); !s) return s;
+  if (Status s = read_scales(file, "down.scale", layer.d_model, outputs, layer, down_scale); !s) return s;
+  if (!layer.gate.empty()) {
+    if (Status s = read_scales(file, "gate.scale", layer.d_ff, inputs, layer, gate_scale); !s) return s;
+  } else if (file.find("gate.scale") != nullptr) {
+    return not_found("tensor gate.weight: is missing, and there is a gate.scale");
+  }
+  layer.up_scale = up_scale;
+  layer.gate_scale = gate_scale;
+  layer.down_scale = down_scale;
   std::vector<float> up_bias, gate_bias, down_bias;
   if (Status s = read_bias(file, "up.bias", layer.d_ff, layer, up_bias); !s) return s;
   if (Status s = read_bias(file, "gate.bias", layer.d_ff, layer, gate_bias); !s) return s;
@@ -168,25 +225,6 @@ Result<Weights> read_layer(const SafetensorsFile& file, const std::optional<Pars
   layer.gate_bias = gate_bias;
   layer.down_bias = down_bias;
   return Weights::pack(layer);
-}
-
-/// A packed matrix without its padding, [F, D], as stored in files.
-AlignedBuffer unpadded(const std::byte* matrix, const Weights& weights) {
-  const index_t row = weights.d_model() * dtype_bytes(weights.dtype());
-  AlignedBuffer out(static_cast<std::size_t>(weights.d_ff() * row));
-  if (out.data() == nullptr) return out;
-  for (index_t j = 0; j < weights.d_ff(); ++j) {
-    std::memcpy(out.data() + j * row, matrix + j * weights.row_bytes(), static_cast<std::size_t>(row));
-  }
-  return out;
-}
-
-AlignedBuffer unpacked_down(const Weights& weights) {
-  const index_t element = dtype_bytes(weights.dtype());
-  AlignedBuffer out(static_cast<std::size_t>(weights.d_ff() * weights.d_model() * element));
-  if (out.data() == nullptr) return out;
-  transpose(weights.down(), weights.d_ff(), weights.d_model(), weights.stride(), out.data(), weights.d_ff(), element);
-  return out;
 }
 
 }  // namespace
@@ -202,23 +240,9 @@ Result<Weights> load_weights(const std::filesystem::path& file, std::optional<Pa
 }
 
 Status save_weights(const std::filesystem::path& file, const Weights& weights) try {
-  const index_t d = weights.d_model(), f = weights.d_ff();
-  const std::string dtype = weights.dtype() == DType::f32 ? "F32" : "BF16";
-  const AlignedBuffer up = unpadded(weights.up(), weights), down = unpacked_down(weights);
-  const AlignedBuffer gate = weights.gated() ? unpadded(weights.gate(), weights) : AlignedBuffer();
-  if (up.data() == nullptr || down.data() == nullptr || (weights.gated() && gate.data() == nullptr)) {
-    return io_error(file.string() + ": not enough memory to write " + describe(weights.problem()));
-  }
-  std::map<std::string, Tensor> tensors;
-  tensors["up.weight"] = {dtype, {f, d}, {up.data(), up.size()}};
-  tensors["down.weight"] = {dtype, {d, f}, {down.data(), down.size()}};
-  if (weights.gated()) tensors["gate.weight"] = {dtype, {f, d}, {gate.data(), gate.size()}};
-  const std::pair<const char*, std::span<const float>> biases[] = {
-      {"up.bias", weights.up_bias()}, {"gate.bias", weights.gate_bias()}, {"down.bias", weights.down_bias()}};
-  for (const auto& [name, bias] : biases) {
-    if (!bias.empty()) tensors[name] = {"F32", {static_cast<index_t>(bias.size())}, std::as_bytes(bias)};
-  }
-  return write_safetensors(file, tensors, {{"activation", to_string(weights.activation(), weights.gated())}});
+  const Result<StoredLayer> layer = stored_layer(weights);
+  if (!layer) return Status(layer.status().code(), file.string() + ": " + layer.message());
+  return write_safetensors(file, layer->tensors, layer->metadata);
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to write a layer");
 }

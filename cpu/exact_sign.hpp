@@ -6,7 +6,7 @@
 
 namespace signsplit::cpu {
 
-/// row·x + bias as an exact sum. `row` holds d elements of `dtype`, x is [d].
-[[nodiscard]] ExactSum exact_pre_activation(const std::byte* row, DType dtype, const float* x, index_t d, float bias);
+/// Row j of up or gate times x [D], plus the unit's bias, as an exact sum.
+[[nodiscard]] ExactSum exact_pre_activation(const Weights& weights, Matrix matrix, index_t j, const float* x);
 
 }  // namespace signsplit::cpu

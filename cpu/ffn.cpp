@@ -93,6 +93,7 @@ Status can_run(const Plan& plan, const Problem& problem, const Options& options)
   if (Status s = validate(problem); !s) return s;
   if (Status s = validate(plan, problem); !s) return s;
   if (plan.placement == Placement::residual) return unsupported("the CPU executor keeps the plane beside the weights only");
+  if (problem.arithmetic != Arithmetic::f32) return unsupported("the CPU executor does not compute in w8a8");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
                             std::to_string(options.threads) + ")");

@@ -121,15 +121,11 @@ float TileSink::correction(index_t unit, index_t token, index_t at, bool& redo) 
 
   const bool doubt = in_doubt(unit, token, at);
   if (doubt) {
-    const Weights& w = run_.weights;
     const auto exact = [&](Matrix m) {
-      const std::byte* base = m == Matrix::gate ? w.gate() : w.up();
-      const std::span<const float> bias = m == Matrix::gate ? w.gate_bias() : w.up_bias();
       (m == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += row_bytes();
       statistics_.bytes_up_again += row_bytes();
-      return exact_pre_activation(base + unit * w.row_bytes(), w.dtype(),
-                                  run_.workspace.x + token * run_.shape.d_padded, run_.problem.d_model,
-                                  bias.empty() ? 0.0f : bias[static_cast<std::size_t>(unit)]);
+      statistics_.bytes_scales += static_cast<std::uint64_t>(scale_count(run_.problem, 0, run_.shape.d_padded) * kScaleBytes);
+      return exact_pre_activation(run_.weights, m, unit, run_.workspace.x + token * run_.shape.d_padded);
     };
     ++statistics_.rechecked;
     ExactSum pre = exact(gated ? Matrix::gate : Matrix::up);

@@ -11,6 +11,7 @@ void TileSink::begin_part(index_t part, Phase phase) {
   const index_t elems = run_.problem.batch * run_.shape.d_padded;
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
+  if (part == 0) statistics_.bytes_scales += static_cast<std::uint64_t>(down_scale_bytes(run_.problem));
   y_part_ = run_.workspace.partial_y + part * elems;
   std::memset(y_part_, 0, static_cast<std::size_t>(elems) * sizeof(float));
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
@@ -68,15 +69,24 @@ index_t TileSink::announce(const RowList& now, const RowList& next) {
 
 // ---- products ----
 
+namespace {
+
+const std::uint16_t* scale_bits(std::span<const bf16> scales) { return scales.empty() ? nullptr : &scales.data()->bits; }
+
+}  // namespace
+
 void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
                    const RowList& next) {
   if (rows.row_count == 0) return;
+  const Weights& w = run_.weights;
   const DotRows args{rows,     next,    announce(rows, next), run_.workspace.x + k.begin, run_.shape.d_padded,
-                     run_.workspace.packed_x, run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums, nullptr, 0, 0, k.begin};
+                     run_.workspace.packed_x, run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums, scale_bits(matrix == Matrix::gate ? w.gate_scales() : w.up_scales()),
+                     w.input_groups(), w.group(), k.begin};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
   const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);
   (matrix == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += bytes;
+  statistics_.bytes_scales += static_cast<std::uint64_t>(rows.row_count * scale_count(run_.problem, k.begin, k.end) * kScaleBytes);
 }
 
 /// The last K tile of a tile whose result decides which rows are read next. The last few rows come in a call of their own,
@@ -109,7 +119,7 @@ void TileSink::add_rows(Units units, const float* coefficients, const RowList& n
   if (units.empty()) return;
   const RowList rows = rows_of(Matrix::down, units, whole_row());
   const AddRows args{rows,    next,     announce(rows, next), coefficients,
-                     y_part_, run_.problem.batch, run_.shape.d_padded, nullptr, 0};
+                     y_part_, run_.problem.batch, run_.shape.d_padded, scale_bits(run_.weights.down_scales()), run_.weights.group()};
   run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())](args);
   statistics_.bytes_down += units.size() * row_bytes();
 }

@@ -49,7 +49,6 @@ class TileSink {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
  private:
-  enum class Matrix { up, gate, down };
   using Units = std::span<const index_t>;
 
   // What is read, and what after it (tile_sink.cpp).

@@ -29,6 +29,7 @@ class CountingSink {
     ++counts_.tiles;
     counts_.up_elements += u64(hidden.size() * k.size());
     counts_.up_pieces += u64(hidden.size());
+    counts_.up_scales += u64(hidden.size() * scale_count(problem_, k.begin, k.end));
     counts_.up_jumps += previous_ == Product::up ? 0 : 1;
     previous_ = Product::up;
   }
@@ -59,6 +60,7 @@ class CountingSink {
 void add(Structure& sum, const Structure& item, std::uint64_t times) {
   sum.up_elements += times * item.up_elements;
   sum.up_pieces += times * item.up_pieces;
+  sum.up_scales += times * item.up_scales;
   sum.up_jumps += times * item.up_jumps;
   sum.down_rows += times * item.down_rows;
   sum.down_jumps += times * item.down_jumps;
@@ -141,11 +143,13 @@ Statistics count(const Plan& plan, const Problem& problem, const Activity& activ
   const std::uint64_t row = structure.row_bytes, dense = u64(dtype_bytes(problem.dtype)) * structure.up_elements;
   const std::uint64_t up_again = (s.redone + s.rechecked) * row;
   std::uint64_t first = dense;  // of W1, or of a gated layer Wg
+  std::uint64_t scales = structure.up_scales;  // those of its rows
   if (plan.strategy == Strategy::certified) {
     s.refined = things(known(activity.refined, full.refined), units);
     s.certified = u64(problem.d_ff) - std::min(s.refined, u64(problem.d_ff));
     s.bytes_plane = structure.bytes_plane;
     first = s.refined * row;
+    scales = s.refined * (structure.up_scales / u64(problem.d_ff));
   }
   const std::uint64_t up = gate_first(plan, problem) ? row * things(known(activity.up_rows, full.up_rows), units)
                            : problem.gated           ? dense
@@ -153,6 +157,10 @@ Statistics count(const Plan& plan, const Problem& problem, const Activity& activ
   s.bytes_up = up + up_again;
   s.bytes_gate = problem.gated ? first + up_again : 0;
   s.bytes_up_again = up_again * (problem.gated ? 2 : 1);
+  const std::uint64_t row_scales = u64(scale_count(problem, 0, problem.d_model));
+  if (problem.gated) scales += gate_first(plan, problem) ? up / row * row_scales : structure.up_scales;
+  scales += up_again / row * row_scales * (problem.gated ? 2 : 1);
+  s.bytes_scales = scales * kScaleBytes + u64(down_scale_bytes(problem));
   s.bytes_down = (s.pushed_rows + s.repaired) * row;
   if (plan.strategy == Strategy::sign_split) {
     const std::uint64_t again = plan.skip ? things(known(activity.down_again, full.down_again), units)

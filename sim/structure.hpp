@@ -9,6 +9,7 @@ struct Structure {
   std::uint64_t row_bytes = 0;      ///< of one padded row of one matrix
   std::uint64_t up_elements = 0;    ///< elements of W1 (as many of Wg) in all up_tile events
   std::uint64_t up_pieces = 0;      ///< rows, or parts of rows, that up_tile reads from one matrix
+  std::uint64_t up_scales = 0;      ///< scales of those rows, int8 weights only
   std::uint64_t up_jumps = 0;       ///< places where the reads of up_tile do not go on where the last up_tile ended
   std::uint64_t down_rows = 0;      ///< rows offered to down_tile
   std::uint64_t down_jumps = 0;     ///< the same of down_tile, were all rows read

@@ -68,8 +68,19 @@ void add_problem_options(CLI::App& command, ProblemOptions& options) {
   command.add_option("--model", options.model, "Shape and activation of a published model (see `signsplit models`)")
       ->type_name("NAME")
       ->group(group);
-  command.add_option("--dtype", options.dtype, "Type of the weights: f32 or bf16")
+  command.add_option("--dtype", options.dtype, "Type of the weights: f32, bf16, f16 or int8")
       ->type_name("T")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--group", options.group, "int8: weights along a stored row that share a scale, a multiple of 64; 0: the row")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--arithmetic", options.arithmetic,
+                  "f32, or w8a8: int8 weights, x and h rounded to int8 per token, integer sums")
+      ->type_name("A")
       ->capture_default_str()
       ->group(group);
   command
@@ -121,8 +132,14 @@ Result<ProblemChoice> resolve(const ProblemOptions& options) {
   Problem& problem = choice.problem;
 
   const std::optional<DType> dtype = parse_dtype(options.dtype);
-  if (!dtype) return invalid_argument(fmt::format("--dtype '{}' is not known; known are f32, bf16", options.dtype));
+  if (!dtype) return invalid_argument(fmt::format("--dtype '{}' is not known; known are f32, bf16, f16, int8", options.dtype));
   problem.dtype = *dtype;
+  const std::optional<index_t> scale_group = parse_count(options.group);
+  if (!scale_group) return invalid_argument(fmt::format("--group '{}' must be a whole number", options.group));
+  problem.group = *scale_group;
+  const std::optional<Arithmetic> arithmetic = parse_arithmetic(options.arithmetic);
+  if (!arithmetic) return invalid_argument(fmt::format("--arithmetic '{}' is not known; known are f32, w8a8", options.arithmetic));
+  problem.arithmetic = *arithmetic;
   if (!options.activation.empty()) {
     const Result<ParsedActivation> activation = parse_activation_option(options.activation);
     if (!activation) return activation.status();

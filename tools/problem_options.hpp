@@ -15,6 +15,7 @@ struct ProblemOptions {
   std::string shape;        ///< "2048x8192"
   std::string model;        ///< a name of `signsplit models`
   std::string dtype = "bf16";
+  std::string group = "0", arithmetic = "f32";  ///< of int8
   std::string activation;   ///< empty: relu, or the model's
   bool gated = false;
   std::string batch = "1";  ///< text, so that a bad number gets our message

@@ -14,7 +14,7 @@ struct Statistics {
   std::uint64_t bytes_gate = 0;        ///< of Wg
   std::uint64_t bytes_down = 0;        ///< of W2
   std::uint64_t bytes_plane = 0;       ///< of the certificate's plane, its scales and norms (certified strategy)
-  std::uint64_t bytes_scales = 0;      ///< of the scales of int8 weights
+  std::uint64_t bytes_scales = 0;      ///< of the scales of int8 weights: of up and gate with every row that is read, of down once
   std::uint64_t bytes_up_again = 0;    ///< part of bytes_up and bytes_gate that the run had read before (repairs)
   std::uint64_t bytes_down_again = 0;  ///< part of bytes_down that the run had read before (second and later pushes, repairs)
   std::uint64_t bytes_x = 0;           ///< of x, read once per part

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "signsplit/aligned_buffer.hpp"
+#include "signsplit/dtype.hpp"
 #include "signsplit/problem.hpp"
 #include "signsplit/status.hpp"
 
@@ -17,7 +18,14 @@ class Certificate;
 class CertificateStore;
 struct CertificateFormat;
 
+enum class Matrix : std::uint8_t { up, gate, down };
+
 /// A layer as frameworks store it: row-major matrices of `dtype`, borrowed. Input of pack().
+///
+/// int8: element (i, k) of a stored matrix is scale(i, k / group)·q(i, k), q in [−127, 127]. Scales are row-major as well,
+/// [F, G1] of up and gate and [D, G2] of down, with G1 = ⌈D/group⌉ and G2 = ⌈F/group⌉ (1 when group is 0). A scale must be a
+/// bfloat16 value, not negative, and 127 times it finite: then scale·q is exactly an f32, and the layer is an f32 layer of
+/// those values in every respect.
 struct LayerTensors {
   index_t d_model = 0, d_ff = 0;
   DType dtype = DType::bf16;
@@ -28,17 +36,22 @@ struct LayerTensors {
   std::span<const float> up_bias;   ///< [F] or empty
   std::span<const float> gate_bias; ///< [F] or empty; only with a gate
   std::span<const float> down_bias; ///< [D] or empty
+  index_t group = 0;                ///< int8: elements along a stored row that share a scale, a multiple of 64; 0: the whole row
+  std::span<const float> up_scale = {};    ///< int8: [F, G1]
+  std::span<const float> down_scale = {};  ///< int8: [D, G2]
+  std::span<const float> gate_scale = {};  ///< int8, gated: [F, G1]
 };
 
 /// One layer in packed form. All matrices are hidden-major with row stride `stride()` elements, D rounded up to a
 /// multiple of 64; the padding is zero. Row j of `down` is column j of W2: what unit j adds to y. Rows are 64-byte
-/// aligned. Immutable once packed; move-only, clone() copies.
+/// aligned. Immutable once packed, but for set_arithmetic(); move-only, clone() copies.
 class Weights {
  public:
   [[nodiscard]] index_t d_model() const noexcept { return problem_.d_model; }
   [[nodiscard]] index_t d_ff() const noexcept { return problem_.d_ff; }
   [[nodiscard]] index_t stride() const noexcept { return round_up(problem_.d_model, 64); }
   [[nodiscard]] DType dtype() const noexcept { return problem_.dtype; }
+  [[nodiscard]] index_t group() const noexcept { return problem_.group; }
   [[nodiscard]] bool gated() const noexcept { return problem_.gated; }
   [[nodiscard]] Activation activation() const noexcept { return problem_.activation; }
   /// The problem of running this layer on `batch` tokens.
@@ -53,6 +66,15 @@ class Weights {
   [[nodiscard]] const std::byte* gate() const noexcept { return gate_.data(); }
   [[nodiscard]] const std::byte* down() const noexcept { return down_.data(); }
   [[nodiscard]] index_t row_bytes() const noexcept { return stride() * dtype_bytes(dtype()); }
+
+  /// Scales of an int8 layer, else empty, in 64-byte aligned memory. Element k of row j of up and of gate has the scale
+  /// [j·input_groups() + k / group]. Element d of row j of down has the scale [(j / group)·stride() + d], zero in the
+  /// padding: they lie as the rows of down do. Group 0 stands for one group. Other layers have no groups.
+  [[nodiscard]] std::span<const bf16> up_scales() const noexcept { return scales(up_scales_); }      ///< [F, input_groups()]
+  [[nodiscard]] std::span<const bf16> gate_scales() const noexcept { return scales(gate_scales_); }  ///< [F, input_groups()]
+  [[nodiscard]] std::span<const bf16> down_scales() const noexcept { return scales(down_scales_); }  ///< [down_groups(), stride()]
+  [[nodiscard]] index_t input_groups() const noexcept { return scale_count(problem_, 0, d_model()); }
+  [[nodiscard]] index_t down_groups() const noexcept { return scale_count(problem_, 0, d_ff()); }
 
   /// Biases, or empty.
   [[nodiscard]] std::span<const float> up_bias() const noexcept { return up_bias_; }      ///< [F]
@@ -71,10 +93,13 @@ class Weights {
     return any_down_nonfinite_ && down_nonfinite_[static_cast<std::size_t>(j)] != 0;
   }
 
+  /// Elements [begin, begin + out.size()) of packed row j, exactly, as f32: the one place that knows the stored types.
+  /// 0 ≤ j < F, begin + out.size() ≤ stride(). Not gate when there is none.
+  void read_row(Matrix matrix, index_t j, index_t begin, std::span<float> out) const noexcept;
   /// One element of a packed matrix, exactly, as f32. 0 ≤ j < F, 0 ≤ k < stride().
-  [[nodiscard]] float up_at(index_t j, index_t k) const noexcept { return at(up_, j, k); }
-  [[nodiscard]] float gate_at(index_t j, index_t k) const noexcept { return at(gate_, j, k); }
-  [[nodiscard]] float down_at(index_t j, index_t k) const noexcept { return at(down_, j, k); }
+  [[nodiscard]] float up_at(index_t j, index_t k) const noexcept { return at(Matrix::up, j, k); }
+  [[nodiscard]] float gate_at(index_t j, index_t k) const noexcept { return at(Matrix::gate, j, k); }
+  [[nodiscard]] float down_at(index_t j, index_t k) const noexcept { return at(Matrix::down, j, k); }
 
   /// The layer's certificate of a format (certificate.hpp): built at the first call, then kept with the layer. Safe to call
   /// from several threads. As Certificate::build says when there is none.
@@ -84,15 +109,30 @@ class Weights {
   [[nodiscard]] Result<Weights> clone() const;
 
   /// Packs a layer. invalid_argument names the tensor and the rule when sizes do not fit together.
+  /// int8: the matrix also has no q of −128, and the scales are as LayerTensors asks.
   [[nodiscard]] static Result<Weights> pack(const LayerTensors& layer);
+
+  /// This layer with its matrices rounded to int8. Every group of `group` elements along a stored row (0: the row) gets the
+  /// smallest bfloat16 scale that is not below max|w| / 127, and q is w / scale, rounded to nearest, ties to even. Biases are
+  /// kept. invalid_argument when this layer is int8 already, when a weight is an infinity or a NaN or too large (named), or
+  /// when group is neither 0 nor a multiple of 64.
+  [[nodiscard]] Result<Weights> quantize(index_t group = 0) const;
+
+  /// How executors are to compute with this layer: becomes part of problem(). invalid_argument when validate() refuses it.
+  [[nodiscard]] Status set_arithmetic(Arithmetic arithmetic);
 
  private:
   Weights() = default;
-  [[nodiscard]] float at(const AlignedBuffer& matrix, index_t j, index_t k) const noexcept;
+  [[nodiscard]] Status allocate();  // may throw std::bad_alloc
+  [[nodiscard]] float at(Matrix matrix, index_t j, index_t k) const noexcept;
+  [[nodiscard]] static std::span<const bf16> scales(const AlignedBuffer& buffer) noexcept {
+    return {reinterpret_cast<const bf16*>(buffer.data()), buffer.size() / sizeof(bf16)};
+  }
   void scan();
 
   Problem problem_;
   AlignedBuffer up_, gate_, down_;
+  AlignedBuffer up_scales_, gate_scales_, down_scales_;
   std::vector<float> up_bias_, gate_bias_, down_bias_, up_norms_, gate_norms_;
   std::vector<std::uint8_t> input_nonfinite_, down_nonfinite_;
   bool any_input_nonfinite_ = false, any_down_nonfinite_ = false;
@@ -100,8 +140,10 @@ class Weights {
 };
 
 /// Reads a layer from a safetensors file: up.weight [F,D], down.weight [D,F], optional gate.weight [F,D], up.bias [F],
-/// gate.bias [F], down.bias [D]; matrices all F32 or all BF16, biases F32 (or BF16, widened); metadata `activation`
-/// (to_string/parse_activation), overridden by the argument. Errors name file, tensor and rule.
+/// gate.bias [F], down.bias [D]; matrices all F32, all BF16, all F16 or all I8; biases F32 (or BF16 or F16, widened);
+/// metadata `activation` (to_string/parse_activation), overridden by the argument. I8 matrices come with up.scale [F] or
+/// [F,G1], down.scale [D] or [D,G2], gate.scale as up.scale (LayerTensors), BF16 or other types that hold bfloat16 values;
+/// metadata `group`, "0" or missing for one scale per row. Errors name file, tensor and rule.
 [[nodiscard]] Result<Weights> load_weights(const std::filesystem::path& file,
                                            std::optional<ParsedActivation> activation = std::nullopt);
 

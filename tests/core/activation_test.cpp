@@ -106,9 +106,46 @@ TEST_CASE("dtype names and sizes") {
   CHECK(parse_dtype("f32") == DType::f32);
   CHECK(parse_dtype("bf16") == DType::bf16);
   CHECK(to_string(DType::bf16) == "bf16");
-  for (const char* text : {"", "F32", "f16", "bf16 "}) CHECK_FALSE(parse_dtype(text));
+  CHECK(parse_dtype("f16") == DType::f16);
+  CHECK(parse_dtype("int8") == DType::int8);
+  for (const char* text : {"", "F32", "i8", "bf16 "}) CHECK_FALSE(parse_dtype(text));
   CHECK(dtype_bytes(DType::f32) == 4);
   CHECK(dtype_bytes(DType::bf16) == 2);
+  CHECK(dtype_bytes(DType::f16) == 2);
+  CHECK(dtype_bytes(DType::int8) == 1);
+}
+
+TEST_CASE("every binary16 widens to its value and comes back") {
+  for (std::uint32_t i = 0; i <= 0xffff; ++i) {
+    const f16 value{static_cast<std::uint16_t>(i)};
+    const int exponent = static_cast<int>(i >> 10 & 31u);
+    const auto mantissa = static_cast<float>(i & 0x3ffu);
+    const float wide = to_float(value);
+    REQUIRE(std::signbit(wide) == (i >= 0x8000));
+    if (exponent == 31) {
+      REQUIRE((mantissa == 0.0f ? std::isinf(wide) : std::isnan(wide)));
+    } else if (exponent == 0) {
+      REQUIRE(std::abs(wide) == std::ldexp(mantissa, -24));
+    } else {
+      REQUIRE(std::abs(wide) == std::ldexp(1024.0f + mantissa, exponent - 25));
+    }
+    REQUIRE(to_f16(wide).bits == (std::isnan(wide) ? i | 0x200u : i));
+  }
+}
+
+TEST_CASE("between two binary16 the nearer is taken, of two equally near the even one") {
+  for (std::uint32_t i = 0; i < 0x7c00; ++i) {  // positive, finite; the neighbour above may be infinity, which stands for 2^16
+    const auto at = [](std::uint32_t n) { return n == 0x7c00 ? 65536.0f : to_float(f16{static_cast<std::uint16_t>(n)}); };
+    const float middle = 0.5f * (at(i) + at(i + 1));
+    for (const std::uint32_t sign : {0u, 0x8000u}) {
+      const float s = sign == 0 ? 1.0f : -1.0f;
+      REQUIRE(to_f16(s * std::nextafter(middle, 0.0f)).bits == (i | sign));
+      REQUIRE(to_f16(s * middle).bits == (((i & 1u) == 0 ? i : i + 1) | sign));
+      REQUIRE(to_f16(s * std::nextafter(middle, 1e9f)).bits == ((i + 1) | sign));
+    }
+  }
+  CHECK(to_f16(0x1p-26f).bits == 0);
+  CHECK(to_f16(1e30f).bits == 0x7c00);
 }
 
 TEST_CASE("every bfloat16 widens exactly and comes back") {

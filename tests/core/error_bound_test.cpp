@@ -218,7 +218,7 @@ const std::vector<Kind> kKinds = {{{ActivationKind::identity}, false}, {{Activat
 Case draw_case(std::mt19937_64& random, const Kind& kind, index_t d, index_t f, bool biased, int spread = 1) {
   std::normal_distribution<float> normal;
   const auto draw = [&] { return std::ldexp(normal(random), static_cast<int>(random() % static_cast<unsigned>(spread))); };
-  const DType dtype = random() % 2 == 0 ? DType::f32 : DType::bf16;
+  const DType dtype = std::array{DType::f32, DType::bf16, DType::f16}[random() % 3];
   SmallLayer layer = make_layer({d, f, kind.activation, kind.gated, biased, dtype}, draw);
   Floats x;
   for (index_t k = 0; k < d; ++k) x.push_back(draw());

@@ -46,6 +46,8 @@ const std::vector<Problem> kProblems = {
     {.d_model = 70, .d_ff = 90, .batch = 3, .dtype = DType::f32, .activation = {}},
     {.d_model = 33, .d_ff = 40, .batch = 2, .dtype = DType::bf16, .activation = {ActivationKind::relu2}},
     {.d_model = 64, .d_ff = 17, .batch = 3, .dtype = DType::bf16, .activation = {}, .gated = true},
+    {.d_model = 40, .d_ff = 50, .batch = 2, .dtype = DType::f16, .activation = {}, .gated = true},
+    {.d_model = 130, .d_ff = 70, .batch = 2, .dtype = DType::int8, .activation = {}, .group = 64},
     {.d_model = 20, .d_ff = 50, .batch = 3, .dtype = DType::f32, .activation = {ActivationKind::fatrelu, 0.25f}},
     {.d_model = 20, .d_ff = 50, .batch = 3, .dtype = DType::f32, .activation = {ActivationKind::identity}},
     {.d_model = 20, .d_ff = 50, .batch = 3, .dtype = DType::f32, .activation = {ActivationKind::drelu}, .gated = true},

@@ -98,6 +98,24 @@ TEST_CASE("scales and integer arithmetic belong to int8 weights") {
   CHECK(contains(rule(DType::int8, 32, Arithmetic::f32), "a positive multiple of 64 (got 32)"));
   CHECK(contains(rule(DType::int8, -64, Arithmetic::f32), "problem.group"));
   CHECK(contains(rule(DType::f16, 0, Arithmetic::w8a8), "w8a8 needs int8 weights"));
+  Problem long_sums{.d_model = 128, .d_ff = kMaxIntegerSum, .dtype = DType::int8, .arithmetic = Arithmetic::w8a8};
+  CHECK(validate(long_sums).ok());
+  CHECK(kMaxIntegerSum * 127 * 127 <= std::numeric_limits<std::int32_t>::max());
+  CHECK((kMaxIntegerSum + 1) * 127 * 127 > std::numeric_limits<std::int32_t>::max());
+  ++long_sums.d_ff;
+  CHECK(contains(validate(long_sums).message(), "use a smaller group"));
+  long_sums.group = 128;
+  CHECK(validate(long_sums).ok());
+}
+
+TEST_CASE("w8a8 is unfused: the scale of h needs all of h") {
+  const Problem problem{.d_model = 128, .d_ff = 256, .dtype = DType::int8, .arithmetic = Arithmetic::w8a8};
+  CHECK(validate(default_plan(problem, Strategy::unfused, true), problem).ok());
+  for (const Plan& plan : {default_plan(problem, Strategy::row_fused), default_plan(problem, Strategy::certified),
+                           default_sign_split_plan(problem, Variant::interim, Repair::selective)}) {
+    CHECK(contains(validate(plan, problem).message(), "plan.strategy must be unfused for the arithmetic w8a8"));
+  }
+  CHECK(default_plans(problem).size() == 2);
 }
 
 TEST_CASE("every size has its rule") {

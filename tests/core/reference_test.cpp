@@ -136,12 +136,12 @@ constexpr auto kModes = {ReferenceMode::staged, ReferenceMode::composite};
 
 }  // namespace
 
-TEST_CASE("small layers: every activation, both modes, both dtypes, against the expansion") {
+TEST_CASE("small layers: every activation, both modes, three dtypes, against the expansion") {
   auto random = generator();
   std::normal_distribution<float> normal;
   const auto draw = [&] { return std::ldexp(normal(random), static_cast<int>(random() % 16) - 8); };
   for (const Kind& kind : kKinds) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const bool biased : {false, true}) {
         const index_t d = 1 + static_cast<index_t>(random() % 7), f = 1 + static_cast<index_t>(random() % 9);
         const SmallLayer layer = make_layer({d, f, kind.activation, kind.gated, biased, dtype}, draw);
@@ -172,15 +172,17 @@ TEST_CASE("cancellation: pre-activations that f32 cannot tell from zero") {
 TEST_CASE("composite: products of many-bit activations cancel without a trace") {
   auto random = generator();
   std::normal_distribution<float> normal;
-  const auto draw = [&] { return std::ldexp(normal(random), static_cast<int>(random() % 40) - 20); };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    const int spread = dtype == DType::f16 ? 8 : 20;  // f16 ends at 2^16
+    const auto draw = [&] { return std::ldexp(normal(random), static_cast<int>(random() % 40) * spread / 20 - spread); };
     for (int round = 0; round < 20; ++round) {
       SmallLayer layer = make_layer({12, 3, {ActivationKind::identity}, false, false, dtype}, draw);
       std::copy_n(layer.up.begin(), 12, layer.up.begin() + 12);  // three times the same unit
       std::copy_n(layer.up.begin(), 12, layer.up.begin() + 24);
       for (std::size_t c = 0; c < 12; ++c) {  // w − w' − w" = 0, in numbers that use all bits of the dtype
         const std::array<float, 3> row = dtype == DType::bf16 ? std::array{255.0f, -170.0f, -85.0f}
-                                                              : std::array{0x.ffffffp24f, -0x.aaaaaap24f, -0x.555555p24f};
+                                          : dtype == DType::f16 ? std::array{2047.0f, -1365.0f, -682.0f}
+                                                                : std::array{0x.ffffffp24f, -0x.aaaaaap24f, -0x.555555p24f};
         std::copy(row.begin(), row.end(), layer.down.begin() + static_cast<std::ptrdiff_t>(3 * c));
       }
       CHECK(same_bits(run(layer, draw_many(12, draw), ReferenceMode::composite).y, std::vector<float>(12, 0.0f)));

@@ -12,7 +12,7 @@ namespace signsplit::test {
 struct SmallLayer {
   index_t d = 0, f = 0;
   Activation activation = {};
-  DType dtype = DType::f32;
+  DType dtype = DType::f32;  // not int8
   std::vector<float> up = {}, gate = {}, down = {};                 // [F, D], [F, D] or empty, [D, F]; representable in dtype
   std::vector<float> up_bias = {}, gate_bias = {}, down_bias = {};  // or empty
 
@@ -22,10 +22,10 @@ struct SmallLayer {
   [[nodiscard]] float down_at(index_t j, index_t column) const { return down[static_cast<std::size_t>(column * f + j)]; }
 
   [[nodiscard]] Weights pack() const {
-    std::vector<bf16> up16, gate16, down16;
-    const auto bytes = [this](const std::vector<float>& values, std::vector<bf16>& narrow) {
+    std::vector<std::uint16_t> up16, gate16, down16;
+    const auto bytes = [this](const std::vector<float>& values, std::vector<std::uint16_t>& narrow) {
       if (dtype == DType::f32) return std::as_bytes(std::span(values));
-      for (const float v : values) narrow.push_back(to_bf16(v));
+      for (const float v : values) narrow.push_back(dtype == DType::f16 ? to_f16(v).bits : to_bf16(v).bits);
       return std::as_bytes(std::span(std::as_const(narrow)));
     };
     LayerTensors layer;
@@ -57,7 +57,11 @@ inline SmallLayer make_layer(const LayerShape& shape, const std::function<float(
   const auto fill = [&](std::vector<float>& values, index_t count, bool matrix) {
     for (index_t i = 0; i < count; ++i) {
       const float value = draw();
-      values.push_back(matrix && shape.dtype == DType::bf16 ? to_float(to_bf16(value)) : value);
+      if (matrix && shape.dtype == DType::bf16) {
+        values.push_back(to_float(to_bf16(value)));
+      } else {
+        values.push_back(matrix && shape.dtype == DType::f16 ? to_float(to_f16(value)) : value);
+      }
     }
   };
   fill(layer.up, shape.d * shape.f, true);

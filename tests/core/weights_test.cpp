@@ -38,12 +38,12 @@ struct SourceLayer {
       std::memcpy(&value, matrix.data() + index * 4, 4);
       return value;
     }
-    bf16 value;
-    std::memcpy(&value, matrix.data() + index * 2, 2);
-    return to_float(value);
+    std::uint16_t bits;
+    std::memcpy(&bits, matrix.data() + index * 2, 2);
+    return dtype == DType::f16 ? to_float(f16{bits}) : to_float(bf16{bits});
   }
   void set(std::vector<std::byte>& matrix, index_t index, float value) const {
-    const bf16 narrow = to_bf16(value);
+    const std::uint16_t narrow = dtype == DType::f16 ? to_f16(value).bits : to_bf16(value).bits;
     if (dtype == DType::f32) {
       std::memcpy(matrix.data() + index * 4, &value, 4);
     } else {
@@ -122,7 +122,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 TEST_CASE("packing puts every element in its place, whatever the shape") {
   std::mt19937_64 random(test::seed());
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     for (const auto& [extent, units] :
          {std::pair<index_t, index_t>{1, 1}, {1, 70}, {63, 3}, {64, 64}, {65, 65}, {130, 67}, {67, 200}, {256, 129}}) {
       for (const bool gated : {false, true}) {
@@ -192,7 +192,7 @@ TEST_CASE("norms of zero, huge and non-finite rows") {
 
 TEST_CASE("non-finite rows are marked, and no others") {
   std::mt19937_64 random(test::seed());
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     for (const float value : {kNan, kInf, -kInf}) {
       const index_t d = 67, f = 9;
       SourceLayer layer = random_layer(d, f, dtype, true, random);
@@ -254,7 +254,7 @@ TEST_CASE("tensors that do not fit together are refused by name") {
 TEST_CASE("saved and loaded again, a layer is the same bit for bit") {
   const ScratchDirectory scratch;
   std::mt19937_64 random(test::seed());
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     for (const bool gated : {false, true}) {
       for (const bool biased : {false, true}) {
         for (const char* name : {"relu", "relu2", "fatrelu:0.01", "identity", "drelu"}) {
@@ -330,7 +330,10 @@ TEST_CASE("shapes in a file: the message names tensor, shape and rule") {
   }
   file = {};
   file.tensors["up.scale"] = {"F32", {3}, file.three};
-  CHECK(contains(file.answer(), "tensor up.scale: not one that this version knows"));
+  CHECK(file.answer() == "tensor up.scale: only I8 matrices have scales (up.weight has another dtype)");
+  file = {};
+  file.tensors["up.bais"] = {"F32", {3}, file.three};
+  CHECK(contains(file.answer(), "tensor up.bais: not one that this version knows"));
   file = {};
   file.tensors["norm.weight"] = {"F32", {2}, file.two};
   CHECK(file.answer() == "");
@@ -338,11 +341,11 @@ TEST_CASE("shapes in a file: the message names tensor, shape and rule") {
 
 TEST_CASE("dtypes in a file") {
   LayerFile file;
-  file.tensors["up.weight"] = {"F16", {3, 4}, file.six};
-  CHECK(file.answer() == "tensor up.weight: dtype F16 is not supported by this version, which reads F32 and BF16");
+  file.tensors["up.weight"] = {"F8_E4M3", {3, 8}, file.six};
+  CHECK(file.answer() == "tensor up.weight: dtype F8_E4M3 is not supported by this version, which reads F32, BF16, F16 and I8");
   file = {};
   file.tensors["down.weight"] = {"I8", {2, 12}, file.six};
-  CHECK(contains(file.answer(), "tensor down.weight: dtype I8 is not supported"));
+  CHECK(contains(file.answer(), "tensor down.weight: dtype I8 differs from up.weight's"));
   file = {};
   file.tensors["down.weight"] = {"BF16", {2, 6}, file.six};
   CHECK(contains(file.answer(), "tensor down.weight: dtype BF16 differs from up.weight's"));

@@ -33,9 +33,9 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
   std::mt19937_64 rng(seed());
   for (const auto& [d, f] : kShapes) {
     for (const ActivationCase& a : all_activations()) {
-      for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const Storage& stored : {any_storage(rng), any_storage(rng)}) {
         const index_t batch = 1 + static_cast<index_t>(rng() % 5);
-        const Problem problem{d, f, batch, dtype, a.activation, a.gated};
+        const Problem problem{d, f, batch, stored.dtype, a.activation, a.gated, stored.group};
         const Layer layer = gaussian_layer(problem, rng() % 2 == 0, rng);
         const Weights w = layer.pack();
         const std::vector<float> x = gaussian_input(problem, rng);
@@ -58,7 +58,8 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
 TEST_CASE("threads, K tiles, hidden tiles and launch modes do not change a bit") {
   std::mt19937_64 rng(seed() + 1);
   for (const ActivationCase& a : all_activations()) {
-    const Problem problem{321, 131, 3, rng() % 2 == 0 ? DType::f32 : DType::bf16, a.activation, a.gated};
+    const Storage stored = any_storage(rng);
+    const Problem problem{321, 131, 3, stored.dtype, a.activation, a.gated, stored.group};
     const Weights w = gaussian_layer(problem, true, rng).pack();
     const std::vector<float> x = gaussian_input(problem, rng);
     for (Plan plan : all_plans(problem, 128)) {

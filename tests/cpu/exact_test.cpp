@@ -25,9 +25,9 @@ std::size_t outside(std::span<const float> y, std::span<const float> truth, std:
 TEST_CASE("integer-valued layers are computed exactly by every plan") {
   std::mt19937_64 rng(seed());
   for (const ActivationCase& a : all_activations()) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto& [dtype, group] : {any_storage(rng), any_storage(rng)}) {
       // |z| ≤ 90·3·3 + 3 < 2^10, |h| < 2^20 (squares and products), |Σ h·w| < 60·2^20·… kept small by sparse integer weights
-      const Problem problem{90, 60, 2, dtype, {a.activation.kind, a.activation.kind == ActivationKind::fatrelu ? 2.0f : 0.0f}, a.gated};
+      const Problem problem{90, 60, 2, dtype, {a.activation.kind, a.activation.kind == ActivationKind::fatrelu ? 2.0f : 0.0f}, a.gated, group};
       std::uniform_int_distribution<int> small(-1, 1);
       const Layer layer = make_layer(problem, true, [&] { return static_cast<double>(small(rng)); });
       const Weights w = layer.pack();
@@ -58,7 +58,8 @@ TEST_CASE("every plan stays inside its bound, and sign_split's active set is the
   std::mt19937_64 rng(seed() + 1);
   for (const auto& [d, f] : std::vector<std::pair<index_t, index_t>>{{1, 1}, {67, 41}, {512, 300}, {1000, 129}}) {
     for (const ActivationCase& a : all_activations()) {
-      const Problem problem{d, f, 2, rng() % 2 == 0 ? DType::f32 : DType::bf16, a.activation, a.gated};
+      const Storage stored = any_storage(rng);
+      const Problem problem{d, f, 2, stored.dtype, a.activation, a.gated, stored.group};
       const Weights w = gaussian_layer(problem, rng() % 2 == 0, rng).pack();
       const std::vector<float> x = gaussian_input(problem, rng);
       const auto truth = reference(w, x, 2, ReferenceMode::composite);

@@ -1,6 +1,7 @@
 // Small layers for the executor's tests, owned in the frameworks' layout so that tests can compute on them directly.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -17,28 +18,61 @@ struct Layer {
   Problem problem;
   std::vector<float> up, gate, down, up_bias, gate_bias, down_bias;  // up, gate [F, D]; down [D, F]
 
-  /// Element values after rounding to the layer's dtype.
-  [[nodiscard]] float stored(float v) const { return problem.dtype == DType::f32 ? v : to_float(to_bf16(v)); }
+  std::vector<float> up_scale, gate_scale, down_scale;                // int8, row-major as stored
+
+  /// Rounds the element values to the layer's dtype. int8: integers in [−127, 127] keep their values, with scales of 1.
   void round_to_dtype() {
-    for (std::vector<float>* m : {&up, &gate, &down}) {
-      for (float& v : *m) v = stored(v);
+    if (problem.dtype == DType::int8) {
+      round_to_int8(up, up_scale, problem.d_model);
+      round_to_int8(gate, gate_scale, problem.d_model);
+      round_to_int8(down, down_scale, problem.d_ff);
+      return;
     }
+    for (std::vector<float>* m : {&up, &gate, &down}) {
+      for (float& v : *m) v = problem.dtype == DType::f32 ? v : problem.dtype == DType::f16 ? to_float(to_f16(v)) : to_float(to_bf16(v));
+    }
+  }
+  void round_to_int8(std::vector<float>& m, std::vector<float>& scales, index_t length) const {
+    const index_t group = problem.group == 0 ? length : problem.group;
+    for (index_t begin = 0; begin < static_cast<index_t>(m.size());) {
+      const index_t in_row = begin % length, count = std::min(group, length - in_row);
+      float largest = 0.0f;
+      bool integers = true;
+      for (index_t i = begin; i < begin + count; ++i) {
+        const float v = m[static_cast<std::size_t>(i)];
+        largest = std::max(largest, std::abs(v));
+        integers = integers && v == std::rint(v);
+      }
+      const float scale = integers && largest <= 127.0f ? 1.0f : to_float(to_bf16(largest / 120.0f));
+      for (index_t i = begin; i < begin + count; ++i) m[static_cast<std::size_t>(i)] = scale * std::rint(m[static_cast<std::size_t>(i)] / scale);
+      scales.push_back(scale);
+      begin += count;
+    }
+  }
+  /// The scale of element i of a stored matrix whose rows are `length` long.
+  [[nodiscard]] float scale_of(const std::vector<float>& scales, std::size_t i, index_t length) const {
+    const index_t at = static_cast<index_t>(i), groups = scale_count(problem, 0, length);
+    const index_t group = problem.group == 0 ? 0 : at % length / problem.group;
+    return scales[static_cast<std::size_t>(at / length * groups + group)];
   }
 
   [[nodiscard]] Weights pack() const {
-    const auto bytes = [&](const std::vector<float>& m) {
-      std::vector<std::byte> out(m.size() * static_cast<std::size_t>(dtype_bytes(problem.dtype)));
+    const auto bytes = [&](const std::vector<float>& m, const std::vector<float>& scales, index_t length) {
+      const auto size = static_cast<std::size_t>(dtype_bytes(problem.dtype));
+      std::vector<std::byte> out(m.size() * size);
+      const auto put = [&](std::size_t i, auto v) { std::memcpy(out.data() + size * i, &v, sizeof v); };
       for (std::size_t i = 0; i < m.size(); ++i) {
-        if (problem.dtype == DType::f32) {
-          std::memcpy(out.data() + 4 * i, &m[i], 4);
-        } else {
-          const bf16 v = to_bf16(m[i]);
-          std::memcpy(out.data() + 2 * i, &v, 2);
+        switch (problem.dtype) {
+          case DType::f32: put(i, m[i]); break;
+          case DType::bf16: put(i, to_bf16(m[i])); break;
+          case DType::f16: put(i, to_f16(m[i])); break;
+          case DType::int8: put(i, static_cast<std::int8_t>(std::rint(m[i] / scale_of(scales, i, length)))); break;
         }
       }
       return out;
     };
-    const auto u = bytes(up), g = bytes(gate), d = bytes(down);
+    const auto u = bytes(up, up_scale, problem.d_model), g = bytes(gate, gate_scale, problem.d_model);
+    const auto d = bytes(down, down_scale, problem.d_ff);
     LayerTensors t;
     t.d_model = problem.d_model;
     t.d_ff = problem.d_ff;
@@ -50,8 +84,13 @@ struct Layer {
     t.up_bias = up_bias;
     t.gate_bias = gate_bias;
     t.down_bias = down_bias;
+    t.group = problem.group;
+    t.up_scale = up_scale;
+    t.gate_scale = gate_scale;
+    t.down_scale = down_scale;
     auto packed = Weights::pack(t);
     if (!packed) throw std::runtime_error(packed.message());
+    if (const Status status = packed->set_arithmetic(problem.arithmetic); !status) throw std::runtime_error(status.message());
     return std::move(packed).value();
   }
 };
@@ -88,6 +127,16 @@ inline std::vector<float> gaussian_input(const Problem& problem, std::mt19937_64
   std::vector<float> x(static_cast<std::size_t>(problem.batch * problem.d_model));
   for (float& v : x) v = static_cast<float>(normal(rng));
   return x;
+}
+
+/// A stored type, for int8 with a size of its groups.
+struct Storage {
+  DType dtype;
+  index_t group = 0;
+};
+inline Storage any_storage(std::mt19937_64& rng) {
+  constexpr Storage kAll[] = {{DType::f32}, {DType::bf16}, {DType::f16}, {DType::int8}, {DType::int8, 64}, {DType::int8, 128}};
+  return kAll[rng() % std::size(kAll)];
 }
 
 /// Every activation with what it needs.

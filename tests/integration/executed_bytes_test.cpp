@@ -19,6 +19,7 @@ void check_equal(const Statistics& counted, const Statistics& executed) {
   CHECK(counted.bytes_down == executed.bytes_down);
   CHECK(counted.bytes_up_again == executed.bytes_up_again);
   CHECK(counted.bytes_down_again == executed.bytes_down_again);
+  CHECK(counted.bytes_scales == executed.bytes_scales);
   CHECK(counted.bytes_x == executed.bytes_x);
   CHECK(counted.bytes_h == executed.bytes_h);
   CHECK(counted.bytes_y == executed.bytes_y);
@@ -40,7 +41,8 @@ TEST_CASE("bytes predicted are bytes executed, exactly") {
   for (const auto& [d, f, k_tile] : std::vector<std::array<index_t, 3>>{{1, 1, 64}, {200, 333, 64}, {512, 640, 192}, {96, 1000, 64}}) {
     for (const ActivationCase& a : all_activations()) {
       for (const index_t batch : {1, 3}) {
-        const Problem problem{d, f, batch, rng() % 2 == 0 ? DType::f32 : DType::bf16, a.activation, a.gated};
+        const Storage stored = any_storage(rng);
+        const Problem problem{d, f, batch, stored.dtype, a.activation, a.gated, stored.group};
         const Weights w = gaussian_layer(problem, true, rng).pack();
         const std::vector<float> x = gaussian_input(problem, rng);
         std::vector<float> y(x.size());

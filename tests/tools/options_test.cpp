@@ -114,7 +114,7 @@ TEST_CASE("bad problem options are refused by name") {
   CHECK(mentions(refusal([](auto& o) { o.shape = ""; }), "--shape"));
   CHECK(mentions(refusal([](auto& o) { o.shape = "64"; }), "--shape '64'"));
   CHECK(mentions(refusal([](auto& o) { o.shape = ""; o.model = "gpt-0"; }), "--model 'gpt-0'"));
-  CHECK(mentions(refusal([](auto& o) { o.dtype = "int8"; }), "--dtype 'int8'"));
+  CHECK(mentions(refusal([](auto& o) { o.dtype = "int4"; }), "--dtype 'int4'"));
   CHECK(mentions(refusal([](auto& o) { o.activation = "gelu"; }), "--activation 'gelu'"));
   CHECK(mentions(refusal([](auto& o) { o.batch = "0"; }), "--batch '0'"));
   for (const char* active : {"0", "-0.1", "1.5", "nan", "inf", "10%", "x"}) {
