@@ -12,8 +12,9 @@ void TileSink::begin_part(index_t part, Phase phase) {
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
   if (part == 0) statistics_.bytes_scales += static_cast<std::uint64_t>(down_scale_bytes(run_.problem));
-  y_part_ = run_.workspace.partial_y + part * elems;
-  std::memset(y_part_, 0, static_cast<std::size_t>(elems) * sizeof(float));
+  const index_t y_elems = run_.problem.batch * run_.workspace.y_stride;
+  y_part_ = run_.workspace.partial_y + part * y_elems;
+  std::memset(y_part_, 0, static_cast<std::size_t>(y_elems) * sizeof(float));
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
 }
 
@@ -96,7 +97,7 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
   const Matrix matrix = first_matrix();
   const index_t batch = run_.problem.batch;
   const index_t bytes_per_row = rows_of(matrix, Units{}, k).bytes;
-  const index_t last_rows = std::min(hidden.size(), ceil_div(ahead_bytes(bytes_per_row, batch), bytes_per_row));
+  const index_t last_rows = std::min(hidden.size(), ceil_div(ahead_bytes(batch), bytes_per_row));
   const HiddenRange early{hidden.begin, hidden.end - last_rows}, late{hidden.end - last_rows, hidden.end};
   float* const partials = tile_.pre_partials;
   dot(matrix, rows_of(matrix, early, k), k, partials, tile_.pre, nullptr, rows_of(matrix, late, k));
@@ -119,7 +120,8 @@ void TileSink::add_rows(Units units, const float* coefficients, const RowList& n
   if (units.empty()) return;
   const RowList rows = rows_of(Matrix::down, units, whole_row());
   const AddRows args{rows,    next,     announce(rows, next), coefficients,
-                     y_part_, run_.problem.batch, run_.shape.d_padded, scale_bits(run_.weights.down_scales()), run_.weights.group()};
+                     y_part_, run_.workspace.y_stride, run_.problem.batch, run_.shape.d_padded,
+                     scale_bits(run_.weights.down_scales()), run_.weights.group()};
   run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())](args);
   statistics_.bytes_down += units.size() * row_bytes();
 }
@@ -288,12 +290,12 @@ void TileSink::load_h(HiddenRange hidden) {
 
 void TileSink::reduce(ColumnRange columns) {
   const Problem& p = run_.problem;
-  run_.kernels.reduce({run_.workspace.partial_y, run_.plan.parts, p.batch, run_.shape.d_padded, columns.begin, columns.end});
+  run_.kernels.reduce({run_.workspace.partial_y, run_.plan.parts, p.batch, run_.workspace.y_stride, columns.begin, columns.end});
   statistics_.bytes_y += static_cast<std::uint64_t>(run_.plan.parts * p.batch * columns.size()) * sizeof(float);
   const std::span<const float> bias = run_.weights.down_bias();
   const index_t end = std::min(columns.end, p.d_model);
   for (index_t b = 0; b < p.batch; ++b) {
-    const float* sum = run_.workspace.partial_y + b * run_.shape.d_padded;
+    const float* sum = run_.workspace.partial_y + b * run_.workspace.y_stride;
     float* y = run_.y + b * p.d_model;
     for (index_t d = columns.begin; d < end; ++d) {
       const float value = bias.empty() ? sum[d] : sum[d] + bias[static_cast<std::size_t>(d)];

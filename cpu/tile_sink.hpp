@@ -105,7 +105,7 @@ class TileSink {
     index_t first = 0, bytes = 0;
   } announced_;                           // the rows that the last kernel call has begun to ask for
   index_t survivors_ = 0, likely_ = 0;    // of tile_.survivors, tile_.likely
-  float* y_part_ = nullptr;               // [batch, d_padded]
+  float* y_part_ = nullptr;               // [batch, y_stride]
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
 };
 

@@ -21,6 +21,10 @@ class Carver {
   std::size_t used_ = 0;
 };
 
+/// y of several tokens: the same column of two tokens must not lie at the same place of two 4 KiB pages, because a load then
+/// waits for the store to the other, and because all of them fall into one set of the first-level cache.
+constexpr index_t kPageElems = 1024, kApartElems = 128;
+
 TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem) {
   const index_t units = plan.hidden_tile, values = units * problem.batch;
   const bool split = plan.strategy == Strategy::sign_split;
@@ -62,7 +66,8 @@ Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int th
     w.x_groups = carver.take<QuantizedGroup>(problem.batch * PanelLayout{padded, plan.plane_group}.groups());
     w.x_tokens = carver.take<QuantizedToken>(problem.batch);
   }
-  w.partial_y = carver.take<float>(plan.parts * problem.batch * padded);
+  w.y_stride = problem.batch > 1 ? round_up(padded, kPageElems) + kApartElems : padded;
+  w.partial_y = carver.take<float>(plan.parts * problem.batch * w.y_stride);
   if (plan.strategy == Strategy::unfused) w.h = carver.take<float>(problem.d_ff * problem.batch);
   for (int i = 0; i < threads; ++i) w.tiles.push_back(carve_tile(carver, plan, problem));
   return w;

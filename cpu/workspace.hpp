@@ -40,7 +40,8 @@ struct Workspace {
   QuantizedQuad* x_quads = nullptr;    ///< certified: [batch, d_padded / 4]
   QuantizedGroup* x_groups = nullptr;  ///< certified: [batch, groups]
   QuantizedToken* x_tokens = nullptr;  ///< certified: [batch]
-  float* partial_y = nullptr;        ///< [parts, batch, d_padded]
+  float* partial_y = nullptr;        ///< [parts, batch, y_stride]
+  index_t y_stride = 0;              ///< elements, at least d_padded
   float* h = nullptr;                ///< [d_ff, batch] (unfused)
   std::vector<TileScratch> tiles;    ///< one per worker
 };

@@ -43,8 +43,8 @@ inline bool share_scales(const AddRows& a, index_t first, index_t last) {
 /// As many rows at once, up to four, as lie within the distance of the cursor.
 template <class L, class T>
 inline void add_rows_of_token(const AddRows& a) {
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list.bytes, 1));
-  const index_t count = a.list.row_count, within = ahead_bytes(a.list.bytes, 1) / a.list.bytes;
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  const index_t count = a.list.row_count, within = ahead_bytes(1) / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
       add_block<L, T, 4>(a, i, ahead);
@@ -59,63 +59,80 @@ inline void add_rows_of_token(const AddRows& a) {
   }
 }
 
-/// Vectors of y that B tokens keep in registers while rows are added.
-template <class L, int B>
-constexpr int strip_vectors() {
-  constexpr int all = kPartials / L::width, fit = L::strip_registers / B;
-  return fit > all ? all : fit;
+// Several tokens: a weight that is loaded and converted serves B of them, R rows at a time, while y goes through the
+// first-level cache in blocks of columns. Measured with 8 tokens: many rows for each store of y matter more than
+// coefficients in registers (R = 8: coefficients come from memory). Strips of y in registers over many rows are no faster
+// with 16 lanes and take 1.5 times as long with 8, because the rows' lines then conflict in that cache.
+
+template <class L>
+constexpr int rows_at_once() {
+  return L::width == 1 ? 1 : 8;
 }
 
-/// Rows [begin, end) of the list × tokens [b, b + B), strip by strip of columns: the strip of y stays in registers, and a
-/// weight that is loaded and converted serves B tokens. The rows are in the second-level cache by now.
-template <class L, class T, int B>
-inline void add_strips(const AddRows& a, index_t begin, index_t end, index_t b, ReadAhead<2>& ahead, index_t passes) {
-  using Vector = typename L::vector;
-  constexpr int V = strip_vectors<L, B>();
-  for (index_t d = 0; d < a.columns; d += V * L::width) {
-    Vector y[B][V];
+/// Rows i, i + 1, ..., i + R − 1 of the list into columns [begin, end) of tokens [b, b + B). The rows share their scales.
+template <class L, class T, int R, int B, class Step>
+inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Step&& step) {
+  using V = typename L::vector;
+  constexpr int count = kPartials / L::width;
+  const T* w[R];
+  V c[R][B];
 #pragma GCC unroll 8
-    for (int t = 0; t < B; ++t) {
-#pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) y[t][v] = L::load_aligned(a.y + (b + t) * a.columns + d + v * L::width);
-    }
-    ColumnScales<L, T, V> scales(a, begin, d);
-    for (index_t i = begin; i < end; ++i) {
-      ahead.step_shared(V * L::width * static_cast<index_t>(sizeof(T)), passes);
-      const T* w = row_of<T>(a.list, i) + d;
-      const float* c = a.coefficients + i * a.batch + b;
-      scales.enter_row(a, i, d);
-      Vector wv[V];
-#pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) wv[v] = scales.apply(v, L::load(w + v * L::width));
+  for (int r = 0; r < R; ++r) {
+    w[r] = row_of<T>(a.list, i + r);
+#pragma GCC unroll 8
+    for (int t = 0; t < B; ++t) c[r][t] = L::broadcast(a.coefficients[(i + r) * a.batch + b + t]);
+  }
+  float* const y = a.y + b * a.y_stride;
+  for (index_t k = begin; k < end; k += kPartials) {
+    step(R);
+    for (int n = 0; n < count; ++n) {
+      const index_t d = k + n * L::width;
+      const ColumnScales<L, T, 1> scales(a, i, d);
+      V wv[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
 #pragma GCC unroll 8
       for (int t = 0; t < B; ++t) {
-        const Vector cv = L::broadcast_once(c[t]);
-#pragma GCC unroll 64
-        for (int v = 0; v < V; ++v) y[t][v] = L::fma(cv, wv[v], y[t][v]);
-      }
-    }
+        V sum = L::load_aligned(y + t * a.y_stride + d);
 #pragma GCC unroll 8
-    for (int t = 0; t < B; ++t) {
-#pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) L::store_aligned(a.y + (b + t) * a.columns + d + v * L::width, y[t][v]);
+        for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
+        L::store_aligned(y + t * a.y_stride + d, sum);
+      }
     }
   }
 }
 
-/// As many rows at a time as lie within the distance of the cursor.
+/// Rows [first, last) of the list, which lie within the distance of the cursor and so in the second-level cache by now.
+template <class L, class T, int B, class Step>
+inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, Step&& step) {
+  constexpr int R = rows_at_once<L>();
+  constexpr index_t block = 4096 / B;  // columns: 16 KiB of y
+  for (index_t begin = 0; begin < a.columns; begin += block) {
+    const index_t end = begin + block < a.columns ? begin + block : a.columns;
+    for (index_t i = first; i < last;) {
+      if (i + R <= last && share_scales<T>(a, i, i + R - 1)) {
+        add_panel<L, T, R, B>(a, i, b, begin, end, step);
+        i += R;
+      } else {
+        add_panel<L, T, 1, B>(a, i, b, begin, end, step);
+        ++i;
+      }
+    }
+  }
+}
+
 template <class L, class T>
 inline void add_rows_of_batch(const AddRows& a) {
-  const index_t distance = ahead_bytes(a.list.bytes, a.batch);
+  const index_t distance = ahead_bytes(a.batch);
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, distance);
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto, index_t) { ++passes; });
-  const index_t rows = distance > a.list.bytes ? distance / a.list.bytes : 1;
+  const auto step = [&](int rows) { ahead.step_shared(rows * kPartials * static_cast<index_t>(sizeof(T)), passes); };
+  constexpr index_t at_once = rows_at_once<L>();
+  const index_t within = distance / a.list.bytes / at_once * at_once, rows = within > 0 ? within : at_once;
   for (index_t i = 0; i < a.list.row_count; i += rows) {
     const index_t end = i + rows < a.list.row_count ? i + rows : a.list.row_count;
-    for_token_blocks<L>(a.batch, [&](auto size, index_t b) {
-      add_strips<L, T, decltype(size)::value>(a, i, end, b, ahead, passes);
-    });
+    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { add_row_group<L, T, decltype(size)::value>(a, i, end, b, step); });
   }
 }
 
@@ -127,8 +144,8 @@ void add_rows(const AddRows& a) {
 template <class L>
 void reduce_parts(const ReduceParts& a) {
   for (index_t b = 0; b < a.batch; ++b) {
-    float* base = a.partial_y + b * a.columns;
-    const index_t part_stride = a.batch * a.columns;
+    float* base = a.partial_y + b * a.y_stride;
+    const index_t part_stride = a.batch * a.y_stride;
     for (index_t stride = 1; stride < a.parts; stride *= 2) {
       for (index_t p = 0; p + stride < a.parts; p += 2 * stride) {
         float* into = base + p * part_stride;

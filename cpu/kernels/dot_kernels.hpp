@@ -167,7 +167,7 @@ inline void dot_group(const DotRows& a, index_t i, int count, index_t b, Step&& 
 
 template <class L, class T>
 inline void dot_rows_of_batch(const DotRows& a) {
-  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list.bytes, a.batch));
+  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch));
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
   const auto step = [&](int rows) { ahead.step_shared(rows * kPartials * static_cast<index_t>(sizeof(T)), passes); };
@@ -183,7 +183,7 @@ void dot_rows(const DotRows& a) {
     dot_rows_of_batch<L, T>(a);
     return;
   }
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.list.bytes, 1));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
   for (index_t i = 0; i < a.list.row_count; ++i) dot_row<L, T>(a, i, ahead);
 }
 

@@ -19,12 +19,9 @@ struct RowList {
   index_t row_count = 0;
 };
 
-/// How far ahead of what they read the kernels prefetch. One token: into the first-level cache, further when rows are so
-/// short that several of them are read at once. Several tokens: into the second level, whole blocks of rows ahead.
-inline constexpr index_t kShortRowBytes = 4096;
-constexpr index_t ahead_bytes(index_t bytes_per_row, index_t batch) {
-  return batch > 1 ? 128 * 1024 : bytes_per_row <= kShortRowBytes ? 8192 : 4096;
-}
+/// How far ahead of what they read the kernels prefetch. One token: into the first-level cache. Several tokens: into the
+/// second level, a block of rows ahead.
+constexpr index_t ahead_bytes(index_t batch) { return batch > 1 ? 128 * 1024 : 8 * 1024; }
 
 /// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
 /// last of their own rows. `asked_bytes`: how much of the start of their own list the call before has asked for. Neither
@@ -63,7 +60,8 @@ struct AddRows {
   RowList list, next;
   index_t asked_bytes;
   const float* coefficients;  ///< [row_count, batch]
-  float* y;                   ///< [batch, columns], 64-byte aligned
+  float* y;                   ///< [batch, y_stride], 64-byte aligned
+  index_t y_stride;           ///< elements
   index_t batch;
   index_t columns;            ///< a multiple of 64
   const std::uint16_t* scales;  ///< int8: bfloat16 bits [groups of rows, columns]
@@ -73,8 +71,8 @@ struct AddRows {
 /// Columns [begin, end) of the pairwise tree over parts, in place into part 0: for stride 1, 2, 4, ...:
 /// partial[i] += partial[i + stride] for i = 0, 2·stride, ...; then + 0.0f, which turns −0 into +0.
 struct ReduceParts {
-  float* partial_y;           ///< [parts, batch, columns]
-  index_t parts, batch, columns;
+  float* partial_y;           ///< [parts, batch, y_stride]
+  index_t parts, batch, y_stride;
   index_t begin, end;         ///< multiples of 64
 };
 

@@ -18,8 +18,8 @@ struct LanesAvx2 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx2";
   static constexpr int width = 8;
-  // Several tokens: blocks of 3 rows × 4 tokens (12 of 16 registers are accumulators); strips of y of 8 registers.
-  static constexpr int batch_rows = 3, batch_tokens = 4, accumulators = 12, strip_registers = 8;
+  // Several tokens: blocks of 3 rows × 4 tokens (12 of 16 registers are accumulators).
+  static constexpr int batch_rows = 3, batch_tokens = 4, accumulators = 12;
   static constexpr int stream_lanes = 32;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm256_setzero_ps(); }
@@ -29,11 +29,6 @@ struct LanesAvx2 {
   /// For values that several operations share: keeps the compiler from loading anew for each of them.
   static vector load_once(const float* p) {
     __m256 value = _mm256_load_ps(p);
-    asm("" : "+x"(value));
-    return value;
-  }
-  static vector broadcast_once(float f) {
-    __m256 value = _mm256_set1_ps(f);
     asm("" : "+x"(value));
     return value;
   }

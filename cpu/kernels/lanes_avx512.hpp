@@ -19,8 +19,8 @@ struct LanesAvx512 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx512";
   static constexpr int width = 16;
-  // Several tokens: blocks of 3 rows × 8 tokens (24 of 32 registers are accumulators); strips of y of 16 registers.
-  static constexpr int batch_rows = 3, batch_tokens = 8, accumulators = 24, strip_registers = 16;
+  // Several tokens: blocks of 3 rows × 8 tokens (24 of 32 registers are accumulators).
+  static constexpr int batch_rows = 3, batch_tokens = 8, accumulators = 24;
   static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm512_setzero_ps(); }
@@ -30,11 +30,6 @@ struct LanesAvx512 {
   /// For values that several operations share: keeps the compiler from loading anew for each of them.
   static vector load_once(const float* p) {
     __m512 value = _mm512_load_ps(p);
-    asm("" : "+v"(value));
-    return value;
-  }
-  static vector broadcast_once(float f) {
-    __m512 value = _mm512_set1_ps(f);
     asm("" : "+v"(value));
     return value;
   }

@@ -11,14 +11,13 @@ struct LanesScalar {
   using vector = float;
   static constexpr const char* name = "scalar";
   static constexpr int width = 1;
-  static constexpr int batch_rows = 1, batch_tokens = 1, accumulators = 64, strip_registers = 64;
+  static constexpr int batch_rows = 1, batch_tokens = 1, accumulators = 64;
   static constexpr int stream_lanes = 64;  // partials that one pass of the stream kernel holds in registers
 
   static vector zero() { return 0.0f; }
   static vector broadcast(float value) { return value; }
   static vector load(const float* p) { return *p; }
   static vector load_once(const float* p) { return *p; }
-  static vector broadcast_once(float value) { return value; }
   static vector load_aligned(const float* p) { return *p; }
   static vector load(const Bf16* p) { return widen(p->bits); }
   static vector load(const F16* p) {
