@@ -5,6 +5,30 @@
 #include <cstring>
 
 namespace signsplit::cpu {
+namespace {
+
+/// Loops that a compiler can turn into vectors: the kind of the activation is a constant in them.
+template <ActivationKind kKind>
+void open_units_of(float threshold, const float* pre, index_t count, std::uint8_t* open, float* h) {
+  const Activation a{kKind, threshold};
+  for (index_t i = 0; i < count; ++i) {
+    open[i] = is_open(a, pre[i]) ? 1 : 0;
+    h[i] = signsplit::activate(a, pre[i]);
+  }
+}
+
+/// Which values of an ungated FFN are open, and their activations.
+void open_units(Activation a, const float* pre, index_t count, std::uint8_t* open, float* h) {
+  switch (a.kind) {
+    case ActivationKind::identity: return open_units_of<ActivationKind::identity>(a.threshold, pre, count, open, h);
+    case ActivationKind::relu: return open_units_of<ActivationKind::relu>(a.threshold, pre, count, open, h);
+    case ActivationKind::relu2: return open_units_of<ActivationKind::relu2>(a.threshold, pre, count, open, h);
+    case ActivationKind::fatrelu: return open_units_of<ActivationKind::fatrelu>(a.threshold, pre, count, open, h);
+    case ActivationKind::drelu: return open_units_of<ActivationKind::drelu>(a.threshold, pre, count, open, h);
+  }
+}
+
+}  // namespace
 
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
@@ -107,7 +131,8 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
     for (index_t b = 0; b < batch; ++b) {
       any |= is_open(run_.problem.activation, biased(matrix, hidden.begin + i, tile_.pre[at(i, b)]));
     }
-    if (any) tile_.selected[open++] = hidden.begin + i;
+    tile_.selected[open] = hidden.begin + i;
+    open += any ? 1 : 0;
   }
   const Units found{tile_.selected, static_cast<std::size_t>(open)};
   const index_t from = at(early.size(), 0);
@@ -116,36 +141,41 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
       open > 0 ? rows_of(run_.problem.gated ? Matrix::up : Matrix::down, found, whole_row()) : next_tile(hidden, matrix));
 }
 
-void TileSink::add_rows(Units units, const float* coefficients, const RowList& next) {
-  if (units.empty()) return;
-  const RowList rows = rows_of(Matrix::down, units, whole_row());
+void TileSink::add_rows(const RowList& rows, const float* coefficients, const RowList& next) {
+  if (rows.row_count == 0) return;
   const AddRows args{rows,    next,     announce(rows, next), coefficients,
                      y_part_, run_.workspace.y_stride, run_.problem.batch, run_.shape.d_padded,
                      scale_bits(run_.weights.down_scales()), run_.weights.group()};
   run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())](args);
-  statistics_.bytes_down += units.size() * row_bytes();
+  statistics_.bytes_down += static_cast<std::uint64_t>(rows.row_count) * row_bytes();
 }
 
 /// Adds the tile's rows of W2; with skip_zero only those that have something to add, or must not be hidden.
 void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero,
                               const RowList& next) {
+  if (!skip_zero && tile_.already_read == nullptr) {
+    add_rows(rows_of(Matrix::down, hidden, whole_row()), coefficients, next);
+    return;
+  }
   const index_t batch = run_.problem.batch;
   index_t count = 0;
   for (index_t i = 0; i < hidden.size(); ++i) {
     const float* c = coefficients + at(i, 0);
     const index_t unit = hidden.begin + i;
     bool wanted = !skip_zero || run_.weights.down_row_nonfinite(unit);
-    for (index_t b = 0; b < batch && !wanted; ++b) wanted = c[b] != 0.0f;  // true for NaN
-    if (!wanted) continue;
+    float* const compact = tile_.compact + at(count, 0);
+    for (index_t b = 0; b < batch; ++b) {
+      wanted |= c[b] != 0.0f;  // true for NaN
+      compact[b] = c[b];
+    }
     tile_.selected[count] = unit;
-    std::copy_n(c, batch, tile_.compact + at(count, 0));
-    ++count;
-    if (tile_.already_read != nullptr) {
+    count += wanted ? 1 : 0;  // no branch: at half the units open it would be a guess
+    if (wanted && tile_.already_read != nullptr) {
       statistics_.bytes_down_again += tile_.already_read[i] != 0 ? row_bytes() : 0;
       tile_.already_read[i] = 1;
     }
   }
-  add_rows({tile_.selected, static_cast<std::size_t>(count)}, tile_.compact, next);
+  add_rows(rows_of(Matrix::down, Units{tile_.selected, static_cast<std::size_t>(count)}, whole_row()), tile_.compact, next);
 }
 
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
@@ -224,13 +254,14 @@ void TileSink::activate(HiddenRange hidden) {
   } else if (gated) {
     add_bias(Matrix::up, hidden, tile_.up);
   }
-  for (index_t i = 0; i < units; ++i) {
+  for (index_t i = 0; gated && i < units; ++i) {
     for (index_t b = 0; b < batch; ++b) {
-      const float pre = tile_.pre[at(i, b)], up = gated ? tile_.up[at(i, b)] : 0.0f;
+      const float pre = tile_.pre[at(i, b)], up = tile_.up[at(i, b)];
       tile_.open[at(i, b)] = unit_open(pre, up) ? 1 : 0;
       tile_.coefficients[at(i, b)] = unit_h(hidden.begin + i, b, pre, up);
     }
   }
+  if (!gated) open_units(run_.problem.activation, tile_.pre, units * batch, tile_.open, tile_.coefficients);
   coefficients_ = tile_.coefficients;
   finish_units(hidden);
 }
@@ -261,6 +292,14 @@ void TileSink::up_rows_of_open_gates(HiddenRange hidden) {
 
 /// Counts and reports which units are open.
 void TileSink::finish_units(HiddenRange hidden) {
+  if (run_.problem.batch == 1) {
+    std::uint64_t open = 0;
+    for (index_t i = 0; i < hidden.size(); ++i) open += tile_.open[i];
+    statistics_.active += open;
+    statistics_.active_union += open;
+    if (run_.active_mask != nullptr) std::copy_n(tile_.open, hidden.size(), run_.active_mask + hidden.begin);
+    return;
+  }
   for (index_t i = 0; i < hidden.size(); ++i) {
     bool any = false;
     for (index_t b = 0; b < run_.problem.batch; ++b) {

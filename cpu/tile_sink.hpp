@@ -66,7 +66,7 @@ class TileSink {
   void dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
            const RowList& next = {});
   void dot_then_open_rows(HiddenRange hidden, KRange k);
-  void add_rows(Units units, const float* coefficients, const RowList& next);
+  void add_rows(const RowList& rows, const float* coefficients, const RowList& next);
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
   void up_rows_of_open_gates(HiddenRange hidden);
   void finish_units(HiddenRange hidden);
