@@ -2,6 +2,10 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(SIGNSPLIT_X86_KERNELS)
+#include <cpuid.h>
+#endif
+
 #include "isa.hpp"
 
 namespace signsplit::cpu {
@@ -22,12 +26,20 @@ std::optional<Isa> parse_isa(std::string_view text) noexcept {
   return std::nullopt;
 }
 
+#if defined(SIGNSPLIT_X86_KERNELS)
+/// Conversion of f16. (clang 14's __builtin_cpu_supports does not know it. Its registers are those of AVX.)
+static bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 std::vector<Isa> supported_isas() {
   std::vector<Isa> list{Isa::scalar};
 #if defined(SIGNSPLIT_X86_KERNELS)
   // These built-ins ask cpuid and also XCR0: an instruction set whose registers the system does not save is not there.
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(Isa::avx2);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) list.push_back(Isa::avx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
     list.push_back(Isa::avx512);

@@ -104,9 +104,23 @@ void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials
                    const RowList& next) {
   if (rows.row_count == 0) return;
   const Weights& w = run_.weights;
-  const DotRows args{rows,     next,    announce(rows, next), run_.workspace.x + k.begin, run_.shape.d_padded,
-                     run_.workspace.packed_x, run_.problem.batch, k.size(), k.first, k.last, partials, sums, absolute_sums, scale_bits(matrix == Matrix::gate ? w.gate_scales() : w.up_scales()),
-                     w.input_groups(), w.group(), k.begin};
+  const DotRows args{rows,
+                     next,
+                     announce(rows, next),
+                     run_.workspace.x + k.begin,
+                     run_.shape.d_padded,
+                     run_.workspace.packed_x,
+                     run_.problem.batch,
+                     k.size(),
+                     k.first,
+                     k.last,
+                     partials,
+                     sums,
+                     absolute_sums,
+                     scale_bits(matrix == Matrix::gate ? w.gate_scales() : w.up_scales()),
+                     w.input_groups(),
+                     w.group(),
+                     k.begin};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
   const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);

@@ -141,7 +141,8 @@ TEST_CASE("a token's bits do not depend on the batch it comes in") {
   std::mt19937_64 rng(seed() + 5);
   // Slices of x that stay in the first-level cache end inside the longer rows.
   for (const auto& [d, f] : std::vector<std::pair<index_t, index_t>>{{130, 61}, {2112, 29}, {8256, 14}}) {
-    const Problem problem{d, f, 17, rng() % 2 == 0 ? DType::bf16 : DType::f32, {ActivationKind::relu}, rng() % 2 == 0};
+    const Storage stored = any_storage(rng);
+    const Problem problem{d, f, 17, stored.dtype, {ActivationKind::relu}, rng() % 2 == 0, stored.group};
     const Weights w = gaussian_layer(problem, true, rng).pack();
     const std::vector<float> x = gaussian_input(problem, rng);
     const auto tokens = static_cast<std::size_t>(d);
