@@ -79,5 +79,6 @@ void add_activity(CLI::App& app, Context& context);
 void add_overflow(CLI::App& app, Context& context);
 void add_models(CLI::App& app, Context& context);
 void add_hardware(CLI::App& app, Context& context);
+void add_gpu_fit(CLI::App& app, Context& context);
 
 }  // namespace signsplit::tools
