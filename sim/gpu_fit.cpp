@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "least_squares.hpp"
@@ -167,8 +168,9 @@ ErrorSummary summarise_errors(std::span<const double> predicted, std::span<const
   ErrorSummary summary;
   std::vector<double> errors;
   for (std::size_t i = 0; i < std::min(predicted.size(), measured.size()); ++i) {
-    errors.push_back(std::abs(predicted[i] / measured[i] - 1.0));
-    if (!(errors.back() <= summary.worst)) summary.worst = errors.back(), summary.worst_index = i;
+    const double error = std::abs(predicted[i] / measured[i] - 1.0);
+    errors.push_back(std::isnan(error) ? std::numeric_limits<double>::infinity() : error);
+    if (errors.back() > summary.worst) summary.worst = errors.back(), summary.worst_index = i;
   }
   summary.points = errors.size();
   if (errors.empty()) return summary;

@@ -80,5 +80,6 @@ void add_overflow(CLI::App& app, Context& context);
 void add_models(CLI::App& app, Context& context);
 void add_hardware(CLI::App& app, Context& context);
 void add_gpu_fit(CLI::App& app, Context& context);
+void add_layer(CLI::App& app, Context& context);
 
 }  // namespace signsplit::tools
