@@ -13,6 +13,9 @@ using namespace signsplit::sim;
 
 namespace {
 
+/// Within a relative distance: doctest's Approx adds an absolute one, of a whole second.
+bool within(double value, double expected, double relative) { return std::abs(value - expected) <= relative * std::abs(expected); }
+
 std::vector<StepPoint> points_of(const StepModel& model, double scatter) {
   std::mt19937_64 random(test::seed());
   std::uniform_real_distribution<double> noise(-scatter, scatter);
@@ -25,13 +28,13 @@ std::vector<StepPoint> points_of(const StepModel& model, double scatter) {
 
 TEST_CASE("the time of a step, worked by hand") {
   const StepModel model{1e-6, 2e-6, 1e6, 2.0, {{4e12, 1e9, 50.0}}, 1e12};
-  CHECK(step_time_s(model, 1e6) == doctest::Approx(1e-6 + 1e-6 + 0.25e-6).epsilon(1e-9));  // half filled, all from the cache
-  CHECK(step_time_s(model, 1e12) == doctest::Approx(1.0).epsilon(1e-3));                   // from memory
+  CHECK(within(step_time_s(model, 1e6), 1e-6 + 1e-6 + 0.25e-6, 1e-9));  // half filled, all from the cache
+  CHECK(within(step_time_s(model, 1e12), 1.0, 1e-3));                   // from memory
   CHECK(step_time_s(model, 1e300) > 0.0);
   StepModel two = model;
   two.caches.insert(two.caches.begin(), CacheModel{8e12, 1e5, 50.0});
-  CHECK(step_time_s(two, 1e6) > step_time_s(model, 1e6) - 0.126e-6);
-  CHECK(step_time_s(two, 1e4) == doctest::Approx(1e-6 + 2e-6 * 1e-4 / (1 + 1e-4) + 1e4 / 8e12).epsilon(1e-6));
+  CHECK(within(step_time_s(two, 1e6), step_time_s(model, 1e6), 0.01));  // ten times its size: it hardly hits
+  CHECK(within(step_time_s(two, 1e4), 1e-6 + 2e-6 * 1e-4 / (1 + 1e-4) + 1e4 / 8e12, 1e-9));
 }
 
 TEST_CASE("a fit recovers a model from half of its points, and predicts the other half") {
@@ -51,14 +54,14 @@ TEST_CASE("a fit recovers a model from half of its points, and predicts the othe
   CHECK(fit_steps(fitted, 1)->empty_s == model->empty_s);  // the same again
 }
 
-TEST_CASE("an outlier does not bend the fit") {
+TEST_CASE("outliers do not bend the fit") {
   const StepModel truth{1.2e-6, 1e-7, 2e6, 2.0, {{4e12, 4e7, 8.0}}, 1.5e12};
   std::vector<StepPoint> points = points_of(truth, 0.0);
-  points[points.size() / 2].seconds *= 3.0;
+  for (std::size_t i = 3; i < points.size(); i += 10) points[i].seconds *= 3.0;  // a tenth of them: plain squares give 11 %
   const auto model = fit_steps(points, 1);
   REQUIRE(model.ok());
-  CHECK(step_time_s(*model, 1e5) == doctest::Approx(step_time_s(truth, 1e5)).epsilon(0.02));
-  CHECK(step_time_s(*model, 5e8) == doctest::Approx(step_time_s(truth, 5e8)).epsilon(0.02));
+  CHECK(within(step_time_s(*model, 1e5), step_time_s(truth, 1e5), 0.02));
+  CHECK(within(step_time_s(*model, 5e8), step_time_s(truth, 5e8), 0.02));
 }
 
 TEST_CASE("saturation of a published curve: Cascade Lake 6248, reads by cores") {
