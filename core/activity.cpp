@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <new>
 #include <string>
 
 #include "first_product.hpp"
+#include "signsplit/certificate.hpp"
 #include "signsplit/plan.hpp"
 
 namespace signsplit {
@@ -19,10 +21,10 @@ constexpr std::size_t kBlock = kAccumulators;  // K tiles are whole blocks
 struct Counts {
   std::uint64_t active = 0;
   index_t never_active = 0, always_active = 0;
-  std::vector<std::uint64_t> proven, proven_open;  ///< per plane
+  std::vector<std::uint64_t> proven, proven_open, executed;  ///< per plane
   std::vector<std::uint64_t> wrong, pushed;  ///< per number of K tiles
 
-  Counts(std::size_t planes, std::size_t tilings) : proven(planes), proven_open(planes), wrong(tilings), pushed(tilings) {}
+  Counts(std::size_t planes, std::size_t tilings) : proven(planes), proven_open(planes), executed(planes), wrong(tilings), pushed(tilings) {}
 
   void merge(const Counts& other) {
     active += other.active;
@@ -31,6 +33,7 @@ struct Counts {
     for (std::size_t i = 0; i < proven.size(); ++i) {
       proven[i] += other.proven[i];
       proven_open[i] += other.proven_open[i];
+      executed[i] += other.executed[i];
     }
     for (std::size_t i = 0; i < wrong.size(); ++i) {
       wrong[i] += other.wrong[i];
@@ -50,16 +53,12 @@ struct Worker {
       : counts(zero), row(d), plane(d), z(tokens), rough(tokens), bound(tokens), blocks((d + kBlock - 1) / kBlock * tokens) {}
 };
 
-struct PlaneShape {
-  int bits = 0;
-  std::size_t group = 0;
-};
-
-/// Rounds one group of weights to a symmetric plane of `bits` bits; returns the norm of what is left.
-double quantize_group(std::span<const double> weights, int bits, std::span<double> plane) {
+/// One group of weights on a symmetric grid of `bits` bits whose scale is any number; returns the norm of what is left.
+/// (What is stored has scales and norms of 16 bits: Certificate.)
+double round_to_plane(std::span<const double> weights, index_t bits, std::span<double> plane) {
   double largest = 0.0, residual = 0.0;
   for (const double w : weights) largest = std::max(largest, std::abs(w));
-  const double scale = largest / (std::ldexp(1.0, bits - 1) - 1.0);
+  const double scale = largest / (std::ldexp(1.0, static_cast<int>(bits) - 1) - 1.0);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     plane[i] = scale > 0.0 ? scale * std::nearbyint(weights[i] / scale) : 0.0;
     residual += (weights[i] - plane[i]) * (weights[i] - plane[i]);
@@ -67,22 +66,43 @@ double quantize_group(std::span<const double> weights, int bits, std::span<doubl
   return std::sqrt(residual);
 }
 
+/// A certificate, and the tokens as it wants them.
+struct Plane {
+  CertificateFormat format;
+  std::shared_ptr<const Certificate> certificate;
+  std::vector<QuantizedQuad> quads;    // [tokens, Dp / 4]
+  std::vector<QuantizedGroup> groups;  // [tokens, groups]
+  std::vector<QuantizedToken> tokens;
+
+  Plane(CertificateFormat wanted, std::shared_ptr<const Certificate> built, std::span<const float> x, index_t d)
+      : format(wanted), certificate(std::move(built)) {
+    const PanelLayout layout = certificate->layout();
+    const std::size_t count = x.size() / static_cast<std::size_t>(d);
+    const auto quads_per_token = static_cast<std::size_t>(layout.columns / 4), groups_per_token = static_cast<std::size_t>(layout.groups());
+    quads.resize(count * quads_per_token);
+    groups.resize(count * groups_per_token);
+    std::vector<float> padded(static_cast<std::size_t>(layout.columns));
+    for (std::size_t t = 0; t < count; ++t) {
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(t) * d, d, padded.begin());
+      tokens.push_back(quantize_token(layout, padded.data(), quads.data() + t * quads_per_token, groups.data() + t * groups_per_token));
+    }
+  }
+};
+
 class Measurement {
  public:
-  Measurement(const Weights& weights, std::span<const float> x, index_t tokens, const ActivityOptions& options)
+  Measurement(const Weights& weights, std::span<const float> x, index_t tokens, const ActivityOptions& options,
+              std::vector<Plane> planes)
       : weights_(weights), options_(options), d_(static_cast<std::size_t>(weights.d_model())),
         tokens_(static_cast<std::size_t>(tokens)), x_(d_ * tokens_),
         threshold_(weights.activation().kind == ActivationKind::fatrelu ? static_cast<double>(weights.activation().threshold)
                                                                         : 0.0),
-        counts_(options.plane_bits.size() * options.plane_groups.size(), options.tilings.size()),
+        planes_(std::move(planes)), counts_(planes_.size(), options.tilings.size()),
         offsets_(static_cast<std::size_t>(weights.d_ff()) * tokens_) {
     for (std::size_t t = 0; t < tokens_; ++t) {
       for (std::size_t k = 0; k < d_; ++k) x_[k * tokens_ + t] = static_cast<double>(x[t * d_ + k]);
     }
-    for (const index_t group : options.plane_groups) {
-      norms_.push_back(input_norms(static_cast<std::size_t>(group)));
-      for (const int bits : options.plane_bits) planes_.push_back({bits, static_cast<std::size_t>(group)});
-    }
+    for (const index_t group : options.plane_groups) norms_.push_back(input_norms(static_cast<std::size_t>(group)));
   }
 
   void run() {
@@ -103,8 +123,9 @@ class Measurement {
     describe_z(report);
     for (std::size_t i = 0; i < planes_.size(); ++i) {
       const double proven = share(counts_.proven[i]), dead = 1.0 - report.active;
-      report.planes.push_back({planes_[i].bits, static_cast<index_t>(planes_[i].group), proven,
-                               dead > 0.0 ? proven / dead : 0.0, dead - proven, share(counts_.proven_open[i])});
+      report.planes.push_back({static_cast<int>(planes_[i].format.bits), planes_[i].format.group, proven,
+                               dead > 0.0 ? proven / dead : 0.0, dead - proven, share(counts_.proven_open[i]),
+                               share(counts_.executed[i])});
     }
     for (std::size_t i = 0; i < options_.tilings.size(); ++i) {
       report.crossings.push_back({options_.tilings[i], share(counts_.wrong[i]), share(counts_.pushed[i])});
@@ -150,25 +171,27 @@ class Measurement {
     worker.counts.active += active;
     if (active == 0) ++worker.counts.never_active;
     if (active == tokens_) ++worker.counts.always_active;
-    for (std::size_t i = 0; i < planes_.size(); ++i) add_plane(i, offset, worker);
+    for (std::size_t i = 0; i < planes_.size(); ++i) add_plane(j, i, offset, worker);
     for (std::size_t i = 0; i < options_.tilings.size(); ++i) add_crossings(i, offset, worker);
   }
 
-  void add_plane(std::size_t index, double offset, Worker& worker) const {
-    const std::size_t group = planes_[index].group;
-    const double* norms = norms_[index / options_.plane_bits.size()].data();
+  void add_plane(index_t j, std::size_t index, double offset, Worker& worker) const {
+    const Plane& plane = planes_[index];
+    const auto group = static_cast<std::size_t>(plane.format.group);
+    const double* const norms = norms_[index / options_.plane_bits.size()].data();
     std::fill(worker.rough.begin(), worker.rough.end(), offset);
     std::fill(worker.bound.begin(), worker.bound.end(), 0.0);
-    for (std::size_t begin = 0; begin < d_; begin += group, norms += tokens_) {
-      const std::size_t size = std::min(group, d_ - begin);
-      const double residual = quantize_group(std::span(worker.row).subspan(begin, size), planes_[index].bits,
+    for (std::size_t g = 0; g * group < d_; ++g) {
+      const std::size_t begin = g * group, size = std::min(group, d_ - begin);
+      const double residual = round_to_plane(std::span(worker.row).subspan(begin, size), plane.format.bits,
                                              std::span(worker.plane).subspan(begin, size));
-      for (std::size_t t = 0; t < tokens_; ++t) worker.bound[t] += residual * norms[t];
+      for (std::size_t t = 0; t < tokens_; ++t) worker.bound[t] += residual * norms[g * tokens_ + t];
     }
     add_products(worker.plane, 0, d_, worker.rough.data());
     for (std::size_t t = 0; t < tokens_; ++t) {
       worker.counts.proven[index] += worker.rough[t] + worker.bound[t] < 0.0 ? 1 : 0;
       worker.counts.proven_open[index] += worker.rough[t] - worker.bound[t] > 0.0 ? 1 : 0;
+      worker.counts.executed[index] += plane.certificate->certifies(j, plane.tokens[t]) ? 1 : 0;
     }
   }
 
@@ -228,27 +251,32 @@ class Measurement {
   std::size_t d_, tokens_;
   std::vector<double> x_;  // [D, tokens]
   double threshold_;
-  std::vector<PlaneShape> planes_;
+  std::vector<Plane> planes_;                // groups outer, widths inner
   std::vector<std::vector<double>> norms_;  // per group size
   Counts counts_;
   std::vector<float> offsets_;  // [F, tokens] z − threshold; sorted at the end
 };
 
 Status check(const ActivityOptions& options) {
-  for (const int bits : options.plane_bits) {
-    if (bits < 2 || bits > 8) return invalid_argument("a plane has 2 to 8 bits (got " + std::to_string(bits) + ")");
-  }
-  for (const index_t group : options.plane_groups) {
-    if (group < 64 || group % 64 != 0 || group > kMaxExtent) {
-      return invalid_argument("a plane's group must be a multiple of 64 (got " + std::to_string(group) + ")");
-    }
-  }
   for (const index_t tiles : options.tilings) {
     if (tiles < 1 || tiles > kMaxExtent) {
       return invalid_argument("the number of K tiles must be 1 or more (got " + std::to_string(tiles) + ")");
     }
   }
   return {};
+}
+
+Result<std::vector<Plane>> build_planes(const Weights& weights, std::span<const float> x, const ActivityOptions& options) {
+  std::vector<Plane> planes;
+  for (const index_t group : options.plane_groups) {
+    for (const int bits : options.plane_bits) {
+      const CertificateFormat format{bits, group};
+      auto certificate = weights.certificate(format);
+      if (!certificate) return certificate.status();
+      planes.emplace_back(format, *certificate, x, weights.d_model());
+    }
+  }
+  return planes;
 }
 
 }  // namespace
@@ -261,7 +289,9 @@ Result<ActivityReport> measure_activity(const Weights& weights, std::span<const 
   }
   if (tokens < 1) return invalid_argument("activity needs one token or more");
   if (const Status status = check_first_product(weights, x, tokens); !status) return status;
-  Measurement measurement(weights, x, tokens, options);
+  Result<std::vector<Plane>> planes = build_planes(weights, x, options);
+  if (!planes) return planes.status();
+  Measurement measurement(weights, x, tokens, options, std::move(*planes));
   measurement.run();
   return measurement.report();
 } catch (const std::bad_alloc&) {

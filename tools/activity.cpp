@@ -53,10 +53,10 @@ void print_layer(const std::string& file, const Weights& weights, const Activity
   for (std::size_t i = 0; i < report.z_quantiles.size(); ++i) {
     context.print(" {:g} %: {:.2f}", 100 * ActivityReport::kQuantiles[i], report.z_quantiles[i]);
   }
-  context.print("\n  plane   group   proven dead   of the dead   dead, not proven\n");
+  context.print("\n  plane   group   proven dead   of the dead   dead, not proven   as executed\n");
   for (const PlaneRate& plane : report.planes) {
-    context.print("  {} bits  {:>5}   {:>11}   {:>11}   {:>16}\n", plane.bits, plane.group, percent_text(plane.proven),
-                  percent_text(plane.proven_of_dead), percent_text(plane.false_survivors));
+    context.print("  {} bits  {:>5}   {:>11}   {:>11}   {:>16}   {:>11}\n", plane.bits, plane.group, percent_text(plane.proven),
+                  percent_text(plane.proven_of_dead), percent_text(plane.false_survivors), percent_text(plane.executed));
   }
   context.print("  K tiles   units pushed wrongly   rows pushed per unit\n");
   for (const CrossingRate& crossing : report.crossings) {
@@ -99,7 +99,7 @@ void add_activity(CLI::App& app, Context& context) {
   CLI::App& command = add_command(
       app, "activity", "Measure which hidden units of a layer are open, and what can be proven of the others",
       "Per layer: the fraction of open units, the distribution of z (gated: of the gate's), how many units a certificate\n"
-      "with a plane of so many bits and such groups proves dead (in double: an upper bound on what an executor proves), and\n"
+      "with a plane of so many bits and such groups proves dead (in double, and as a certified plan executes it), and\n"
       "how many units a push of K-tiled interim results gets wrong.\n\n"
       "Examples:\n"
       "  signsplit activity --weights data/layer0-relu.safetensors --input data/layer0-x.npy\n"

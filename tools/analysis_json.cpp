@@ -55,7 +55,8 @@ Json activity_json(const ActivityReport& report) {
                       {"proven", plane.proven},
                       {"proven_of_dead", plane.proven_of_dead},
                       {"false_survivors", plane.false_survivors},
-                      {"proven_open", plane.proven_open}});
+                      {"proven_open", plane.proven_open},
+                      {"executed", plane.executed}});
   }
   Json& crossings = json["crossings"] = Json::array();
   for (const CrossingRate& crossing : report.crossings) {

@@ -13,20 +13,22 @@ namespace signsplit {
 
 struct ActivityOptions {
   std::vector<int> plane_bits = {8, 7, 6, 4};  ///< widths of the certificate's plane, 2 to 8
-  std::vector<index_t> plane_groups = {64};    ///< elements of D that share a scale and a norm, multiples of 64
+  std::vector<index_t> plane_groups = {64};    ///< elements of D that share a scale and a norm, multiples of 64, at most kMaxPlaneGroup
   std::vector<index_t> tilings = {2, 4, 8};    ///< numbers of equal K tiles (of whole 64-element blocks), 1 or more
   int threads = 0;
 };
 
-/// What a certificate proves, in double: S·x + b + Σ_g ‖x_g‖·‖R_jg‖ below the threshold, S the plane of that width and
-/// group, R = W − S. No quantization of x and no rounding is in it: an upper bound on what an executor can prove.
+/// What a certificate of one format proves. In double, blocked Cauchy–Schwarz: S·x + b + Σ_g ‖x_g‖·‖R_g‖ below the threshold, S on a
+/// grid whose scales are any numbers, x as it is: what the idea permits. And as executors decide it, bit for bit
+/// (certificate.hpp): with stored scales, x quantized, all roundings counted, and the better of two bounds.
 struct PlaneRate {
   int bits = 0;
   index_t group = 0;
-  double proven = 0.0;           ///< of all (unit, token) pairs
+  double proven = 0.0;           ///< of all (unit, token) pairs, in double
   double proven_of_dead = 0.0;   ///< of those whose unit is closed
   double false_survivors = 0.0;  ///< of all pairs: closed, and not proven so
   double proven_open = 0.0;      ///< of all pairs: S·x + b − the same sum of norms above the threshold
+  double executed = 0.0;         ///< of all pairs: proven by every executor of a certified plan
 };
 
 /// What pushing interim results of K tiles does: sign_split, variant interim.

@@ -73,10 +73,12 @@ TEST_CASE("a plane that holds the weights proves every sign; a narrower one prov
     CAPTURE(plane.bits);
     CHECK(plane.proven <= 1.0 - report.active);
     CHECK(plane.proven_open <= report.active);
+    CHECK(plane.executed <= 1.0 - report.active);
     CHECK(plane.proven + plane.false_survivors == doctest::Approx(1.0 - report.active).epsilon(1e-14));
     if (plane.bits == 8) {
       CHECK(plane.proven_of_dead == doctest::Approx(1.0).epsilon(1e-14));
       CHECK(plane.proven_open == doctest::Approx(report.active).epsilon(1e-14));
+      CHECK(plane.executed > 0.99 * plane.proven);  // scales of 1 are stored exactly: only x and roundings are left
     } else {
       CHECK(plane.proven < report.planes[0].proven);
     }
@@ -118,6 +120,8 @@ TEST_CASE("the shipped layer's figures") {
   CHECK(tenths(report.active) == 100);
   CHECK(tenths(report.planes[0].proven) == 884);
   CHECK(tenths(report.planes[1].proven) == 312);
+  CHECK(report.planes[0].executed <= 1.0 - report.active);
+  CHECK(report.planes[0].executed > report.planes[0].proven - 0.01);
   CHECK(tenths(report.crossings[0].wrong) == 254);
   CHECK(tenths(report.crossings[1].wrong) == 938);
 }

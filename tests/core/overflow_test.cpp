@@ -106,6 +106,16 @@ TEST_CASE("two products by hand") {
   CHECK(report.sign_in_doubt_fp16 == 0.0);
 }
 
+TEST_CASE("a window of exactly the limit fits") {
+  SmallLayer layer{.d = 4, .f = 1};
+  layer.up = {127.0f, 126.0f, 6.0f, 1.0f};
+  layer.down = {1.0f, 1.0f, 1.0f, 1.0f};
+  const OverflowView view = analyse(layer.pack(), {127.0f, 127.0f, 106.0f, 1.0f}).w8a8;  // 16129 + 16002 + 636 = 32767, + 1
+  CHECK(*view.p.observed == 32768.0);
+  CHECK(fit_of(view, "int16").k_tile_observed == 3);
+  CHECK_FALSE(fit_of(view, "int16").fits_streams);
+}
+
 TEST_CASE("random whole numbers against every window counted out") {
   std::mt19937_64 random(signsplit::test::seed());
   for (int round = 0; round < 4; ++round) {

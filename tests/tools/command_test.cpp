@@ -226,7 +226,7 @@ TEST_CASE("activity and overflow print their keys, and what they count is what r
   CHECK(keys(layer) == Words{"weights", "input", "units", "tokens", "active", "never_active", "always_active", "z_mean",
                              "z_sigma", "near_threshold", "z_quantiles", "z_histogram", "planes", "crossings"});
   CHECK(keys(layer["planes"][1]) ==
-        Words{"bits", "group", "proven", "proven_of_dead", "false_survivors", "proven_open"});
+        Words{"bits", "group", "proven", "proven_of_dead", "false_survivors", "proven_open", "executed"});
   CHECK(std::lround(layer["active"].get<double>() * kF * kTokens) == exact["stats"]["active"]);
   const Json overflow =
       json_of(scratch, {"overflow", "--weights", "layer.safetensors", "--input", "x.npy", "--json", "-"});

@@ -1,0 +1,191 @@
+// Every study at a small size: what its page concludes has to hold there as well.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/scratch_directory.hpp"
+#include "seed.hpp"
+#include "signsplit/synthetic.hpp"
+#include "studies/plot.hpp"
+#include "studies/study.hpp"
+
+using namespace signsplit;
+using namespace signsplit::studies;
+
+namespace {
+
+Settings small_settings() {
+  Settings settings;
+  settings.small = true;
+  settings.seed = signsplit::test::seed();
+  auto layer = gaussian_layer("small", {.d_model = 256, .d_ff = 192}, 16, settings);
+  REQUIRE_MESSAGE(layer.ok(), layer.message());
+  settings.layers.push_back(std::move(*layer));
+  return settings;
+}
+
+Findings conduct(const Study& study, const Settings& settings) {
+  auto findings = study.run(settings);
+  REQUIRE_MESSAGE(findings.ok(), findings.message());
+  for (const Table& table : findings->tables) {
+    CAPTURE(table.name);
+    CHECK_FALSE(table.rows.empty());
+    for (const auto& row : table.rows) CHECK(row.size() == table.columns.size());
+  }
+  return *findings;
+}
+
+std::string text(const Table& table, std::size_t row, std::string_view column) {
+  const auto found = std::find(table.columns.begin(), table.columns.end(), column);
+  REQUIRE(found != table.columns.end());
+  return std::get<std::string>(table.rows[row][static_cast<std::size_t>(found - table.columns.begin())]);
+}
+
+}  // namespace
+
+TEST_CASE("lossless: what promises the bits has them, everything is within its bound, and open units are exact") {
+  const Findings findings = conduct(lossless(), small_settings());
+  const Table& table = findings.tables[0];
+  bool certified = false;
+  for (std::size_t i = 0; i < table.rows.size(); ++i) {
+    const std::string schedule = text(table, i, "schedule");
+    CAPTURE(schedule);
+    certified = certified || schedule.starts_with("certified");
+    CHECK(text(table, i, "active units exact") == "yes");
+    CHECK(table.number(i, "worst error / bound") <= 1.0);
+    if (!schedule.starts_with("sign_split")) CHECK(text(table, i, "same bits as row_fused") == "yes");
+    if (schedule.starts_with("sign_split/ignore")) CHECK(table.number(i, "median ulp") > 1e5);
+  }
+  CHECK(certified);
+}
+
+TEST_CASE("ignore_crossovers: the error is that of sums of rectified tiles") {
+  const Settings settings = small_settings();
+  const Findings findings = conduct(ignore_crossovers(), settings);
+  const Table& table = findings.tables[0];
+  CHECK(table.number(0, "relative error") == 0.0);
+  CHECK(table.number(0, "units pushed wrongly") == 0.0);
+  const Layer& layer = settings.layers[0];
+  double error = 0, size = 0;  // of two K tiles, in double
+  for (index_t t = 0; t < layer.tokens; ++t) {
+    std::vector<double> y(256), exact(256);
+    for (index_t j = 0; j < 192; ++j) {
+      double tile[2] = {static_cast<double>(layer.weights.up_bias()[static_cast<std::size_t>(j)]), 0.0};
+      for (index_t k = 0; k < 256; ++k) {
+        tile[k / 128] += static_cast<double>(layer.weights.up_at(j, k)) *
+                         static_cast<double>(layer.x[static_cast<std::size_t>(t * 256 + k)]);
+      }
+      const double pushed = std::max(tile[0], 0.0) + std::max(tile[1], 0.0), h = std::max(tile[0] + tile[1], 0.0);
+      for (index_t c = 0; c < 256; ++c) {
+        y[static_cast<std::size_t>(c)] += pushed * static_cast<double>(layer.weights.down_at(j, c));
+        exact[static_cast<std::size_t>(c)] += h * static_cast<double>(layer.weights.down_at(j, c));
+      }
+    }
+    for (std::size_t c = 0; c < 256; ++c) {
+      error += (y[c] - exact[c]) * (y[c] - exact[c]);
+      size += exact[c] * exact[c];
+    }
+  }
+  CHECK(table.number(1, "relative error") == doctest::Approx(std::sqrt(error / size)).epsilon(1e-4));  // f32 against double
+  CHECK(table.number(1, "rows pushed per unit") > table.number(0, "rows pushed per unit"));
+}
+
+TEST_CASE("overflow: a verdict is what the bits say, and streams need no fewer than z") {
+  const Findings findings = conduct(overflow(), small_settings());
+  const Table &bits = findings.tables[0], &fits = findings.tables[1];
+  CHECK(bits.number(0, "worst case") >= std::max(bits.number(0, "P"), bits.number(0, "N")));
+  CHECK(std::max(bits.number(0, "P"), bits.number(0, "N")) >= bits.number(0, "z"));
+  for (std::size_t i = 0; i < fits.rows.size(); ++i) {
+    const std::string accumulator = text(fits, i, "accumulator");
+    if (!accumulator.starts_with("int")) continue;
+    CAPTURE(accumulator);
+    const double width = std::stod(accumulator.substr(3));
+    CHECK((text(fits, i, "worst case") == "fits") == (bits.number(0, "worst case") <= width));
+    CHECK((text(fits, i, "z observed") == "fits") == (bits.number(0, "z") <= width));
+    CHECK((fits.number(i, "safe K tile, worst case") == 256.0) == (text(fits, i, "worst case") == "fits"));
+    CHECK(fits.number(i, "safe K tile, worst case") <= fits.number(i, "safe K tile, observed"));
+  }
+}
+
+TEST_CASE("small_batch: the union grows, never beyond the sum; bytes follow it") {
+  const Findings findings = conduct(small_batch(), small_settings());
+  const Table& table = findings.tables[0];
+  REQUIRE(table.rows.size() == 5);
+  const double active = table.number(0, "active union");
+  CHECK(table.number(0, "if tokens were independent") == doctest::Approx(active).epsilon(1e-12));
+  for (std::size_t i = 0; i < table.rows.size(); ++i) {
+    const double open = table.number(i, "active union");
+    CHECK(open <= active * table.number(i, "batch") + 1e-12);
+    if (i > 0) CHECK(open >= table.number(i - 1, "active union"));
+    CHECK(table.number(i, "dense bytes / skip bytes") == doctest::Approx(2.0 / (1.0 + open)).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("folded: exact by repair, fewer bytes only where most units are open") {
+  const Findings findings = conduct(folded(), small_settings());
+  const Table &result = findings.tables[0], &sweep = findings.tables[1];
+  CHECK(result.number(0, "folded: relative error") <= result.number(0, "its bound"));
+  CHECK(result.number(0, "its bound") < 1e-3);  // small against what is repaired: nine units of ten
+  const std::size_t last = sweep.rows.size() - 1;
+  CHECK(sweep.number(0, "folded bytes / dense") > 1.0);
+  CHECK(sweep.number(last, "folded bytes / dense") < sweep.number(last, "skip bytes / dense"));
+  for (std::size_t i = 1; i <= last; ++i) {
+    CHECK(sweep.number(i, "folded bytes / dense") < sweep.number(i - 1, "folded bytes / dense"));
+  }
+}
+
+TEST_CASE("piecewise_linear: the error falls with the square of the segments; more tiles cross more") {
+  const Findings findings = conduct(piecewise_linear(), small_settings());
+  const Table &segments = findings.tables[0], &crossings = findings.tables[1];
+  for (std::size_t i = 0; i < segments.rows.size(); ++i) {
+    const double count = segments.number(i, "segments"), error = segments.number(i, "minimax error");
+    CHECK(error <= segments.number(i, "error of equal segments"));
+    // (∫√|f″|)² / (16 n²), what many segments of the best lines reach: 0.5074 / n²
+    if (count >= 8) CHECK(error * count * count == doctest::Approx(0.5074).epsilon(0.1));
+  }
+  const std::size_t tables = 4;  // 4, 8, 16, 32 segments, for each number of tiles
+  REQUIRE(crossings.rows.size() == 3 * tables);
+  for (std::size_t i = tables; i < crossings.rows.size(); ++i) {
+    CHECK(crossings.number(i, "units that cross") >= crossings.number(i - tables, "units that cross"));
+    CHECK(crossings.number(i, "outside two sets") <= crossings.number(i, "units that cross"));
+  }
+}
+
+TEST_CASE("additive_offset: what comes out is the linear network, not the ReLU network") {
+  const Findings findings = conduct(additive_offset(), small_settings());
+  const Table &counterexample = findings.tables[0], &layers = findings.tables[1];
+  CHECK(counterexample.number(1, "z") == -1.0);
+  CHECK(counterexample.number(1, "relu(z)") == 0.0);
+  CHECK(counterexample.number(1, "offset 2: relu(z + 2) - 2") == -1.0);
+  CHECK(layers.number(0, "to the linear network") < 1e-12);  // (z + c) − c in double
+  CHECK(layers.number(0, "relative distance to the relu network") > 1.0);
+}
+
+TEST_CASE("a plot leaves out what it cannot draw, and takes names as they are") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Plot plot{"it's", "x", "y", true, true, {{"a", {{1, 2}, {0, 5}, {3, nan}, {4, -6}}}}};
+  const std::string script = gnuplot_script(plot);
+  CHECK(script.find("'it''s'") != std::string::npos);
+  CHECK(script.find("\n1 2\nEOD\n") != std::string::npos);
+}
+
+TEST_CASE("a program writes its tables and refuses bad usage") {
+  const test::ScratchDirectory scratch;
+  const std::string file = (scratch.path() / "study.json").string();
+  const Study constant{"constant", "?", [](const Settings&) -> Result<Findings> {
+                         return Findings{{{"t", {"a", "b"}, {{std::string("x"), std::nan("")}}}}, {}};
+                       }};
+  const auto run = [&](std::vector<std::string> words) {
+    std::vector<char*> argv;
+    words.insert(words.begin(), "study");
+    for (std::string& word : words) argv.push_back(word.data());
+    return run_study(static_cast<int>(argv.size()), argv.data(), constant);
+  };
+  CHECK(run({"--json", file}) == 0);
+  CHECK(std::filesystem::file_size(file) > 0);
+  CHECK(run({"--json", (scratch.path() / "no/such/study.json").string()}) == 2);
+  CHECK(run({"--weights", "only.safetensors"}) == 2);
+  CHECK(run({"--no-such-option"}) == 2);
+}
