@@ -1,5 +1,6 @@
 // One token as the certificate wants it: 15-bit integers with a step per group, and what the rest of x can do at most.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -21,8 +22,8 @@ float upper_float(double value) {
 }
 
 /// A normal number with |x / step| ≤ kMaxQuantizedX for |x| ≤ largest.
-float step_for(float largest) {
-  const double least = static_cast<double>(largest) / kMaxQuantizedX;
+float step_for(double largest) {
+  const double least = largest / kMaxQuantizedX;
   float step = std::max(static_cast<float>(least), std::numeric_limits<float>::min());
   if (static_cast<double>(step) < least) step = std::nextafter(step, std::numeric_limits<float>::infinity());
   return step;
@@ -33,35 +34,55 @@ struct GroupSums {
   double squares = 0.0;  ///< Σx²
 };
 
+/// Eight sums at once, so that none waits for the addition before it.
+constexpr index_t kLanes = 8;
+double total(const double (&sums)[kLanes]) {
+  double sum = 0.0;
+  for (const double one : sums) sum += one;
+  return sum;
+}
+
+double largest_magnitude(const float* x, index_t columns) {
+  std::uint32_t bits = 0;  // magnitudes are ordered as their bits are
+  for (index_t k = 0; k < columns; ++k) bits = std::max(bits, std::bit_cast<std::uint32_t>(x[k]) & 0x7fffffffu);
+  return static_cast<double>(std::bit_cast<float>(bits));
+}
+
 /// The integers of one group.
 GroupSums quantize_group(const float* x, index_t columns, QuantizedQuad* quads, QuantizedGroup& group) {
   constexpr float kToNearest = 0x1.8p23f;  // adding it leaves no bits for a fraction
-  float largest = 0.0f;
-  for (index_t k = 0; k < columns; ++k) largest = std::max(largest, std::fabs(x[k]));
-  group.step = step_for(largest);
+  group.step = step_for(largest_magnitude(x, columns));
   const double step = static_cast<double>(group.step);
   const float inverse = 1.0f / group.step;
-  GroupSums sums;
+  double errors[kLanes] = {}, squares[kLanes] = {};
   std::int32_t high_sum = 0, low_sum = 0;
-  for (index_t k = 0; k < columns; ++k) {
-    // Any integer will do, since the error is taken from what it came to; it is within 1 of the nearest.
-    const float rounded = (x[k] * inverse + kToNearest) - kToNearest;
-    const int integer = std::clamp(static_cast<int>(rounded), -kMaxQuantizedX, kMaxQuantizedX);
-    const int low = ((integer + 64) & 127) - 64, high = (integer - low) / 128;
-    QuantizedQuad& quad = quads[k / 4];
-    quad.high[k % 4] = static_cast<std::int8_t>(high);
-    quad.low[k % 4] = static_cast<std::int8_t>(low);
-    (k % 2 == 0 ? quad.even : quad.odd)[k % 4 / 2] = static_cast<std::int16_t>(integer);
-    high_sum += high;
-    low_sum += low;
-    const double value = static_cast<double>(x[k]);
-    sums.error += std::fabs(value - step * static_cast<double>(integer));
-    sums.squares += value * value;
+  for (index_t k = 0; k < columns; k += kLanes) {
+    std::int32_t integers[kLanes], highs[kLanes], lows[kLanes];
+    for (index_t i = 0; i < kLanes; ++i) {
+      // Any integer in the range will do, since the error is taken from what it came to; it is within 1 of the nearest.
+      const float rounded = (x[k + i] * inverse + kToNearest) - kToNearest;
+      integers[i] = std::clamp(static_cast<std::int32_t>(rounded), -kMaxQuantizedX, kMaxQuantizedX);
+      highs[i] = (integers[i] + 64) >> 7;
+      lows[i] = integers[i] - highs[i] * 128;
+      high_sum += highs[i];
+      low_sum += lows[i];
+      const double value = static_cast<double>(x[k + i]);
+      errors[i] += std::fabs(value - step * static_cast<double>(integers[i]));
+      squares[i] += value * value;
+    }
+    for (index_t i = 0; i < kLanes; i += 4) {
+      quads[(k + i) / 4] = {{static_cast<std::int8_t>(highs[i]), static_cast<std::int8_t>(highs[i + 1]),
+                             static_cast<std::int8_t>(highs[i + 2]), static_cast<std::int8_t>(highs[i + 3])},
+                            {static_cast<std::int8_t>(lows[i]), static_cast<std::int8_t>(lows[i + 1]),
+                             static_cast<std::int8_t>(lows[i + 2]), static_cast<std::int8_t>(lows[i + 3])},
+                            {static_cast<std::int16_t>(integers[i]), static_cast<std::int16_t>(integers[i + 2])},
+                            {static_cast<std::int16_t>(integers[i + 1]), static_cast<std::int16_t>(integers[i + 3])}};
+    }
   }
   group.start_high = -128 * high_sum;
   group.start_low = -128 * low_sum;
   group.start = 128 * group.start_high + group.start_low;
-  return sums;
+  return {total(errors), total(squares)};
 }
 
 /// Elements of x that stand out are bounded by the largest residual, half a scale: |R·x| ≤ ½s·Σ|x|; the others by
@@ -73,8 +94,10 @@ struct Division {
 };
 Division divide(const float* x, index_t columns, double squares) {
   Division division{0.0, squares};
+  const double largest = largest_magnitude(x, columns);
   for (int round = 0; round < 3; ++round) {
     const double limit = division.squares * 12.0 / static_cast<double>(columns);
+    if (largest * largest <= limit) break;  // nothing stands out: the ordinary case
     Division next;
     for (index_t k = 0; k < columns; ++k) {
       const double value = static_cast<double>(x[k]);
@@ -91,12 +114,10 @@ Division divide(const float* x, index_t columns, double squares) {
 QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad* quads, QuantizedGroup* groups) noexcept {
   QuantizedToken token{quads, groups, std::numeric_limits<float>::infinity()};
   const index_t count = layout.groups();
-  for (index_t k = 0; k < layout.columns; ++k) {
-    if (!(std::fabs(x[k]) <= static_cast<float>(kMaxNorm))) {
-      std::fill_n(quads, layout.columns / 4, QuantizedQuad{});
-      std::fill_n(groups, count, QuantizedGroup{1.0f, 0.0f, 0.0f, 0, 0, 0});
-      return token;
-    }
+  if (!(largest_magnitude(x, layout.columns) <= kMaxNorm)) {  // false for NaN, whose bits are above those of infinity
+    std::fill_n(quads, layout.columns / 4, QuantizedQuad{});
+    std::fill_n(groups, count, QuantizedGroup{1.0f, 0.0f, 0.0f, 0, 0, 0});
+    return token;
   }
   const double roundings = 1.0 + 2.0 * gamma(2 * count + 2);  // of the sum of bounds itself
   double squares = 0.0, error = 0.0;

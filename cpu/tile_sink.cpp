@@ -32,6 +32,7 @@ void open_units(Activation a, const float* pre, index_t count, std::uint8_t* ope
 
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
+  part_ = part_range(run_.plan, run_.shape, part);
   const index_t elems = run_.problem.batch * run_.shape.d_padded;
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
@@ -195,8 +196,8 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
   ++statistics_.tiles;
   const bool split = run_.plan.strategy == Strategy::sign_split, gated = run_.problem.gated;
-  if (run_.plan.strategy == Strategy::certified) {
-    dot_survivors(k);
+  if (run_.plan.strategy == Strategy::certified) {  // over all of K at once: K tiles change no bits
+    if (k.first) dot_survivors(hidden);
     return;
   }
   if (split && k.first) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
@@ -217,6 +218,10 @@ void TileSink::up_tile(HiddenRange hidden, KRange k) {
 
 void TileSink::down_tile(HiddenRange hidden) {
   ++statistics_.tiles;
+  if (run_.plan.strategy == Strategy::certified) {
+    defer_rows(hidden);
+    return;
+  }
   const std::uint64_t before = statistics_.bytes_down;
   select_and_add(hidden, coefficients_, run_.plan.skip, after_down_tile(hidden));
   statistics_.pushed_rows += (statistics_.bytes_down - before) / row_bytes();
@@ -259,9 +264,12 @@ float TileSink::unit_h(index_t unit, index_t token, float pre, float up) const {
 // ---- activation ----
 
 void TileSink::activate(HiddenRange hidden) {
+  if (run_.plan.strategy == Strategy::certified) {
+    activate_survivors(hidden);
+    return;
+  }
   const index_t units = hidden.size(), batch = run_.problem.batch;
   const bool gated = run_.problem.gated;
-  if (run_.plan.strategy == Strategy::certified) spread_survivors(hidden);
   add_bias(first_matrix(), hidden, tile_.pre);
   if (gated && run_.plan.skip) {
     up_rows_of_open_gates(hidden);

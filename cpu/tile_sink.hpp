@@ -80,10 +80,12 @@ class TileSink {
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
 
   // Certificate (certified.cpp).
-  class RowsAhead;
-  void certify_panel(index_t panel, HiddenRange hidden, RowsAhead& ahead);
-  void dot_survivors(KRange k);
-  void spread_survivors(HiddenRange hidden);
+  void ask_for_first_survivor(CertifyPanel& panel);
+  void dot_survivors(HiddenRange hidden);
+  [[nodiscard]] RowList plane_after(HiddenRange hidden) const;
+  void activate_survivors(HiddenRange hidden);
+  void up_sums_of_open_survivors();
+  void defer_rows(HiddenRange hidden);
 
   // Sign split (sign_split.cpp).
   [[nodiscard]] float push_coefficient(index_t unit, index_t token, index_t at, bool first);
@@ -104,7 +106,8 @@ class TileSink {
     const void* matrix = nullptr;
     index_t first = 0, bytes = 0;
   } announced_;                           // the rows that the last kernel call has begun to ask for
-  index_t survivors_ = 0, likely_ = 0;    // of tile_.survivors, tile_.likely
+  HiddenRange part_ = {};
+  index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
   float* y_part_ = nullptr;               // [batch, y_stride]
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
 };

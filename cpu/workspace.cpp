@@ -48,7 +48,8 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
   }
   if (plan.strategy == Strategy::certified) {
     t.survivors = carver.take<index_t>(units);
-    t.likely = carver.take<index_t>(units);
+    t.deferred = carver.take<index_t>(units);
+    t.deferred_coefficients = carver.take<float>(values);
     t.certify_sums = carver.take<float>(problem.batch * 2 * kPanelRows);
   }
   return t;

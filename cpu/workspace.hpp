@@ -27,7 +27,8 @@ struct TileScratch {
   std::uint8_t* open = nullptr;      ///< the unit is open for the token
   std::uint8_t* already_read = nullptr;  ///< [hidden_tile] row of W2 was read since the tile began
   index_t* survivors = nullptr;      ///< certified: [hidden_tile] unit numbers that the certificate left
-  index_t* likely = nullptr;         ///< certified: [hidden_tile] those of them that are likely open
+  index_t* deferred = nullptr;       ///< certified: [hidden_tile] rows of W2 that the tile before has still to add
+  float* deferred_coefficients = nullptr;  ///< certified: their coefficients
   float* certify_sums = nullptr;     ///< certified: [batch, 2, kPanelRows]
 };
 

@@ -55,7 +55,7 @@ std::vector<CaseRequest> all_cases(const Problem& problem) {
   for (const Plan& plan : default_plans(problem)) {
     if (worth_timing(plan)) cases.push_back({plan, {}});
   }
-  for (const std::string& vendor : vendor_names(problem.dtype)) cases.push_back({std::nullopt, vendor});
+  for (const std::string& vendor : vendor_names()) cases.push_back({std::nullopt, vendor});
   return cases;
 }
 

@@ -9,6 +9,18 @@
 namespace signsplit::cpu {
 namespace {
 
+constexpr int kIntoSecondLevelCache = 2;  // locality argument of __builtin_prefetch
+
+/// Asks for what is read kPlaneAheadBytes after a chunk: the plane further on, or, when that lies beyond the panel, `ahead`.
+inline void ask_ahead(const CertifyPanel& a, const unsigned char* chunk, index_t chunk_bytes) {
+  const unsigned char* at = chunk + kPlaneAheadBytes;
+  const index_t beyond = a.ahead == nullptr ? -chunk_bytes : at - (a.panel + a.layout.bytes());
+  for (index_t line = 0; line < chunk_bytes; line += 64) {
+    const bool next = beyond + line >= 0;
+    __builtin_prefetch(next ? a.ahead + (beyond + line < a.ahead_bytes ? beyond + line : 0) : at + line, 0, kIntoSecondLevelCache);
+  }
+}
+
 /// Adds one group to a token's sums.
 template <class P>
 inline void add_group(const unsigned char* chunk, index_t columns, const QuantizedQuad* quads, const QuantizedGroup& group,
@@ -42,29 +54,25 @@ PanelVerdict certify_panel(const CertifyPanel& a) {
     const QuantizedQuad* quads = token.quads;
     F middle = P::broadcast(0.0f), bound = P::broadcast(0.0f);
     for (index_t g = 0; g < groups; ++g) {
-      const index_t columns = a.layout.columns_of(g);
-      ask_ahead(a, chunk, g);
+      const index_t columns = a.layout.columns_of(g), chunk_bytes = (columns + 4) * kPanelRows;
+      ask_ahead(a, chunk, chunk_bytes);
       add_group<P>(chunk, columns, quads, token.groups[g], middle, bound);
       quads += columns / 4;
-      chunk += (columns + 4) * kPanelRows;
+      chunk += chunk_bytes;
     }
     judge<P>(a, token, middle, bound, verdict);
   } else {  // a group of the plane comes from memory once and is used for every token
-    for (index_t b = 0; b < a.batch; ++b) {
-      P::store(a.sums + b * 2 * kPanelRows, P::broadcast(0.0f));
-      P::store(a.sums + (b * 2 + 1) * kPanelRows, P::broadcast(0.0f));
-    }
     for (index_t g = 0; g < groups; ++g) {
-      const index_t columns = a.layout.columns_of(g);
-      ask_ahead(a, chunk, g);
+      const index_t columns = a.layout.columns_of(g), chunk_bytes = (columns + 4) * kPanelRows;
+      ask_ahead(a, chunk, chunk_bytes);
       for (index_t b = 0; b < a.batch; ++b) {
         float* sums = a.sums + b * 2 * kPanelRows;
-        F middle = P::load(sums), bound = P::load(sums + kPanelRows);
+        F middle = g == 0 ? P::broadcast(0.0f) : P::load(sums), bound = g == 0 ? P::broadcast(0.0f) : P::load(sums + kPanelRows);
         add_group<P>(chunk, columns, a.tokens[b].quads + g * a.layout.group / 4, a.tokens[b].groups[g], middle, bound);
         P::store(sums, middle);
         P::store(sums + kPanelRows, bound);
       }
-      chunk += (columns + 4) * kPanelRows;
+      chunk += chunk_bytes;
     }
     for (index_t b = 0; b < a.batch; ++b) {
       const float* sums = a.sums + b * 2 * kPanelRows;

@@ -79,10 +79,6 @@ TEST_CASE("only certified has a plane, and each of its fields a rule") {
   for (const index_t bad : {0, -64, 96, 1088}) {
     CHECK(contains(broken_rule(plan, kProblem, [&](Plan& p) { p.plane_group = bad; }), "plan.plane_group must be a multiple of 64 in [64, 1024]"));
   }
-  Problem integers = kProblem;
-  integers.dtype = DType::int8;
-  integers.arithmetic = Arithmetic::w8a8;
-  CHECK(contains(validate(plan, integers).message(), "is not defined for the arithmetic w8a8"));
   Problem linear = kProblem;
   linear.activation.kind = ActivationKind::identity;
   CHECK(contains(validate(default_plan(linear, Strategy::certified), linear).message(), "has no dead units"));
