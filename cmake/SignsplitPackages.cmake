@@ -31,7 +31,7 @@ if(NOT SIGNSPLIT_CUDA STREQUAL "OFF")
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES "80-real;90")
+      set(CMAKE_CUDA_ARCHITECTURES "80;90")  # code for both, and PTX, which newer devices compile
     endif()
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)

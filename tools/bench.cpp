@@ -6,12 +6,12 @@
 
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
 #include "tools/problem_options.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
-#include "tools/vendor.hpp"
 
 namespace signsplit::tools {
 namespace {
@@ -19,11 +19,13 @@ namespace {
 struct BenchOptions {
   ProblemOptions problem;
   CpuOptions cpu;
-  std::string residency = "cold", budget = "10", seed = "1";
+  DeviceOptions device;
+  std::string residency = "cold", budget = "10", seed = "1", only;
 };
 
 struct Bench {
   ProblemChoice choice;
+  std::unique_ptr<Executor> executor;
   MeasureOptions measure;
   std::vector<CaseRequest> cases;
 };
@@ -50,19 +52,38 @@ bool worth_timing(const Plan& plan) {
          plan.variant == Variant::telescoping;
 }
 
-std::vector<CaseRequest> all_cases(const Problem& problem) {
+std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& executor) {
   std::vector<CaseRequest> cases;
   for (const Plan& plan : default_plans(problem)) {
-    if (worth_timing(plan)) cases.push_back({plan, {}});
+    if (worth_timing(plan)) cases.push_back({executor.suited(plan, problem), {}});
   }
-  for (const std::string& vendor : vendor_names()) cases.push_back({std::nullopt, vendor});
+  for (const std::string& vendor : executor.vendors()) cases.push_back({std::nullopt, vendor});
   return cases;
+}
+
+std::string label_of(const CaseRequest& request) { return request.plan ? label(*request.plan) : request.vendor; }
+
+/// Those named in a list with commas between; all for an empty one.
+Result<std::vector<CaseRequest>> chosen_cases(std::vector<CaseRequest> all, const std::string& only) {
+  if (only.empty()) return all;
+  std::vector<CaseRequest> chosen;
+  for (std::size_t begin = 0; begin <= only.size();) {
+    const std::size_t end = std::min(only.find(',', begin), only.size());
+    const std::string name = only.substr(begin, end - begin);
+    const auto found = std::find_if(all.begin(), all.end(), [&](const CaseRequest& request) { return label_of(request) == name; });
+    if (found == all.end()) return invalid_argument(fmt::format("--only '{}': no case is called '{}'", only, name));
+    chosen.push_back(*found);
+    begin = end + 1;
+  }
+  return chosen;
 }
 
 Result<Bench> resolve_bench(const BenchOptions& options) {
   const auto choice = resolve(options.problem);
   if (!choice) return choice.status();
-  const auto executor = resolve(options.cpu);
+  const auto cpu = resolve(options.cpu);
+  if (!cpu) return cpu.status();
+  auto executor = make_executor(options.device, *cpu);
   if (!executor) return executor.status();
   const auto residency = parse_residency(options.residency);
   if (!residency) return residency.status();
@@ -70,9 +91,13 @@ Result<Bench> resolve_bench(const BenchOptions& options) {
   if (!budget) return budget.status();
   const auto seed = parse_seed(options.seed);
   if (!seed) return seed.status();
-  Bench bench{*choice, {}, all_cases(choice->problem)};
-  bench.measure.threads = executor->threads;
-  bench.measure.isa = executor->isa;
+  Bench bench{*choice, std::move(*executor), {}, {}};
+  auto cases = chosen_cases(all_cases(choice->problem, *bench.executor), options.only);
+  if (!cases) return cases.status();
+  bench.cases = std::move(*cases);
+  bench.measure.executor = bench.executor.get();
+  bench.measure.threads = cpu->threads;
+  bench.measure.isa = cpu->isa;
   bench.measure.residency = *residency;
   bench.measure.budget_s = *budget;
   bench.measure.seed = *seed;
@@ -124,8 +149,9 @@ Json bench_json(const Bench& bench, const MeasureResult& measured) {
   json["active"] = bench.choice.active;
   json["seed"] = bench.measure.seed;
   json["residency"] = to_string(bench.measure.residency);
+  json["device"] = measured.device;
   json["threads"] = measured.threads;
-  json["isa"] = bench.measure.isa ? cpu::to_string(*bench.measure.isa) : std::string_view();
+  json["isa"] = bench.executor->isa();
   json["layers"] = measured.layers;
   json["layer_bytes"] = measured.layer_bytes;
   json["huge_pages"] = measured.huge_pages;
@@ -144,8 +170,7 @@ void print_heading(const Bench& bench, const MeasureResult& measured, const Cont
   context.print("{} weights: {}, {} of {}, {} pages\n", to_string(bench.measure.residency),
                 cold ? "in rotation" : "the same layer again", measured.layers == 1 ? "1 layer" : fmt::format("{} layers", measured.layers),
                 bytes_text(measured.layer_bytes), measured.huge_pages ? "huge" : "ordinary");
-  context.print("{} thread(s), {}; reading alone: {} (p10 {}, p90 {})\n\n", measured.threads,
-                cpu::to_string(*bench.measure.isa), rate_text(measured.read_bandwidth_Bps),
+  context.print("{}; reading alone: {} (p10 {}, p90 {})\n\n", bench.executor->description(), rate_text(measured.read_bandwidth_Bps),
                 rate_text(measured.read_bandwidth_p10_Bps), rate_text(measured.read_bandwidth_p90_Bps));
 }
 
@@ -212,13 +237,17 @@ void add_bench(CLI::App& app, Context& context) {
       "Examples:\n"
       "  signsplit bench --shape 2048x8192 --dtype bf16 --active 0.1\n"
       "  signsplit bench --shape 768x3072 --dtype f32 --residency warm --threads 1 --json bench.json\n"
-      "  signsplit bench --shape 4096x14336 --gated --batch 4 --budget 60");
+      "  signsplit bench --shape 4096x14336 --gated --batch 4 --budget 60\n"
+      "  signsplit bench --shape 4096x16384 --device cuda:0 --launch programmatic");
   add_problem_options(command, options->problem);
   add_cpu_options(command, options->cpu);
+  add_device_option(command, options->device);
+  add_gpu_options(command, options->device);
   add_residency_option(command, options->residency);
   command.add_option("--budget", options->budget, "Seconds of measuring for all cases together, after set-up; at least 5 rounds")
       ->type_name("S")
       ->capture_default_str();
+  command.add_option("--only", options->only, "Labels of the cases to time, with commas between; default: all")->type_name("LIST");
   command.add_option("--seed", options->seed, "Seed of the weights and of the input")->type_name("N")->capture_default_str();
   add_json_option(command, context);
   on_run(command, context, [options, &context] { return run_bench(*options, context); });

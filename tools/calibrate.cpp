@@ -7,9 +7,12 @@
 #include "signsplit/atomic_file.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
+#include "tools/gpu_profile.hpp"
 #include "tools/json_output.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
+#include "tools/time_stamp.hpp"
 #include "tools/trial.hpp"
 
 namespace signsplit::tools {
@@ -18,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct CalibrateCommand {
-  std::string device = "cpu";
+  DeviceOptions device;
   std::string output;
   bool quick = false;
   CpuOptions cpu;
@@ -49,8 +52,31 @@ void print_summary(const sim::Machine& machine, const fs::path& file, const Cont
   }
 }
 
+/// The profile goes to --output only: a GPU has no default place, since --hardware knows the common ones by name.
+Result<ExitCode> calibrate_gpu(const CalibrateCommand& options, int device, const Context& context) {
+  const Result<gpu::Device> found = gpu::find_device(device);
+  if (!found) return Status(found.status().code(), fmt::format("--device {}: {}", options.device.device, found.message()));
+  if (options.output.empty()) return invalid_argument("--output: name a file for the profile of a GPU");
+  if (const Status status = check_output(options.output, "--output"); !status) return status;
+  Progress progress("calibrate");
+  const auto figures = gpu::measure_device(device, options.quick, [&progress](int index, int total, const std::string& what) {
+    progress.update(static_cast<double>(index) / std::max(total, 1), what);
+  });
+  progress.finish();
+  if (!figures) return figures.status();
+  const std::string profile = sim::to_json(gpu_profile(*figures, utc_now()));
+  if (const Status status = write_file(options.output, profile); !status) return status;
+  context.print("{}: {} multiprocessors, copies {}, reads {}\n", found->name, found->multiprocessors, rate_text(figures->copy_Bps),
+                rate_text(figures->read_Bps));
+  context.print("profile    {}\n           use it with --hardware, or validate --profile\n", options.output);
+  if (const Status status = write_json(context, Json::parse(profile)); !status) return status;
+  return ExitCode::done;
+}
+
 Result<ExitCode> calibrate(const CalibrateCommand& options, const Context& context) {
-  if (const Status status = require_cpu(options.device); !status) return status;
+  const Result<std::optional<int>> device_number = parse_device(options.device.device);
+  if (!device_number) return device_number.status();
+  if (*device_number) return calibrate_gpu(options, **device_number, context);
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
   const Result<fs::path> file = profile_place(options);

@@ -2,29 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "signsplit/gpu.hpp"
 #include "tools/problem_options.hpp"
 
 namespace signsplit::tools {
-namespace {
-
-/// Why `device` ("cuda" or "cuda:N") cannot run plans here.
-Status refuse_cuda(const std::string& device) {
-  const std::string number = device == "cuda" ? "0" : device.substr(5);
-  const std::optional<index_t> index = parse_count(number);
-  if (!index) return invalid_argument(fmt::format("--device '{}' must be cpu or cuda:N", device));
-  const Result<std::vector<gpu::Device>> devices = gpu::devices();
-  if (!devices) return unsupported(fmt::format("--device {}: {}", device, devices.message()));
-  for (const gpu::Device& found : *devices) {
-    if (found.index == *index) {
-      return unsupported(fmt::format("--device {}: {} is there, but plans run on the cpu only", device, found.name));
-    }
-  }
-  return unsupported(fmt::format("--device {}: this machine has {} CUDA device(s), numbered from 0", device, devices->size()));
-}
-
-}  // namespace
-
 void add_cpu_options(CLI::App& command, CpuOptions& options) {
   const std::string group = "The machine";
   command.add_option("--threads", options.threads, "Threads; 0: all cores")->type_name("N")->capture_default_str()->group(group);
@@ -58,16 +38,6 @@ Result<cpu::Options> resolve(const CpuOptions& options) {
   const Result<cpu::Isa> isa = cpu::select_isa(*asked);
   if (!isa) return isa.status();
   return cpu::Options{*threads, *isa};
-}
-
-void add_device_option(CLI::App& command, std::string& device) {
-  command.add_option("--device", device, "cpu, or cuda:N")->type_name("DEVICE")->capture_default_str()->group("The machine");
-}
-
-Status require_cpu(const std::string& device) {
-  if (device == "cpu") return {};
-  if (device == "cuda" || device.rfind("cuda:", 0) == 0) return refuse_cuda(device);
-  return invalid_argument(fmt::format("--device '{}' must be cpu or cuda:N", device));
 }
 
 void add_residency_option(CLI::App& command, std::string& residency) {

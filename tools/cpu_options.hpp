@@ -1,4 +1,4 @@
-// --threads, --isa, --device, --residency: where and how plans run.
+// --threads, --isa, --residency: how plans run on a CPU, and where their weights lie.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -26,10 +26,6 @@ void add_cpu_options(CLI::App& command, CpuOptions& options);
 [[nodiscard]] Result<int> parse_threads(const std::string& text);
 /// --isa alone, without asking whether this machine has it; empty for empty.
 [[nodiscard]] Result<std::optional<cpu::Isa>> parse_isa_option(const std::string& text);
-
-void add_device_option(CLI::App& command, std::string& device);
-/// Ok for "cpu". For cuda:N the one line that says why it cannot be used; other names are invalid_argument.
-[[nodiscard]] Status require_cpu(const std::string& device);
 
 void add_residency_option(CLI::App& command, std::string& residency);
 /// "cold" or "warm".

@@ -10,6 +10,7 @@
 
 #include "signsplit/cpu.hpp"
 #include "signsplit/sim/predict.hpp"
+#include "tools/executor.hpp"
 
 namespace signsplit::tools {
 
@@ -20,7 +21,8 @@ struct CaseRequest {
 };
 
 struct MeasureOptions {
-  int threads = 0;                ///< 0: all
+  Executor* executor = nullptr;   ///< borrowed; nullptr: the CPU, with the next two
+  int threads = 0;                ///< 0: all. Also of the reference that results are compared with
   std::optional<cpu::Isa> isa;
   sim::Residency residency = sim::Residency::cold;
   double budget_s = 2.0;          ///< for all cases together, after set-up
@@ -46,7 +48,8 @@ struct CaseResult {
 struct MeasureResult {
   double read_bandwidth_Bps = 0;  ///< same threads, same kind of pages, same residency, interleaved with the cases
   double read_bandwidth_p10_Bps = 0, read_bandwidth_p90_Bps = 0;
-  int threads = 1;                ///< used by every case
+  std::string device;             ///< "cpu", "cuda:0"
+  int threads = 1;                ///< used by every case; multiprocessors of a GPU
   int layers = 1;                 ///< layers rotated through
   double layer_bytes = 0;
   bool huge_pages = false;        ///< what the system granted for the weights

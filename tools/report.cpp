@@ -19,6 +19,7 @@
 #include "tools/quantity_text.hpp"
 #include "tools/report_data.hpp"
 #include "tools/report_findings.hpp"
+#include "tools/report_gpu.hpp"
 #include "tools/report_page.hpp"
 #include "tools/report_real_layer.hpp"
 #include "tools/sha256.hpp"
@@ -126,7 +127,7 @@ struct Share {
   double begin, end;
   [[nodiscard]] double at(double fraction) const { return begin + (end - begin) * std::clamp(fraction, 0.0, 1.0); }
 };
-constexpr Share kCalibration{0.0, 0.25}, kMeasurement{0.25, 0.92}, kRealLayer{0.92, 0.98};
+constexpr Share kCalibration{0.0, 0.25}, kMeasurement{0.25, 0.85}, kRealLayer{0.85, 0.90}, kGpu{0.90, 0.98};
 
 /// One run of the command.
 class Reporter {
@@ -142,6 +143,7 @@ class Reporter {
   void predictions_written();
   void check_bytes();
   void run_real();
+  void run_gpu();
   void describe_run();
   Status write_results();
   [[nodiscard]] bool promises_kept() const;
@@ -227,6 +229,22 @@ void Reporter::run_real() {
                                     [this](double fraction, const std::string& what) { progress_.update(kRealLayer.at(fraction), what); });
 }
 
+/// What the CPU measures on cold layers, on the first GPU.
+void Reporter::run_gpu() {
+  const Result<std::vector<gpu::Device>> devices = gpu::devices();
+  if (devices.ok()) data_.gpus = *devices;
+  if (data_.gpus.empty()) {
+    data_.no_gpu = devices.ok() ? "no CUDA device was found" : devices.message();
+    return;
+  }
+  std::vector<sim::ValidationCase> cases = report_cases({}, options_.quick);
+  std::erase_if(cases, [](const sim::ValidationCase& request) { return request.residency == sim::Residency::warm; });
+  data_.gpu_run = run_on_gpu(data_.gpus.front(), cases, directory_, options_.quick ? 1.0 : 3.0,
+                             [this](double fraction, const std::string& what) {
+                               progress_.update(kGpu.at(fraction), "measuring the GPU: " + what);
+                             });
+}
+
 void Reporter::describe_run() {
   data_.version = SIGNSPLIT_VERSION;
   data_.command = command_line(options_);
@@ -288,9 +306,7 @@ Result<ExitCode> Reporter::run() {
   if (const Status status = measure(); !status) return status;
   check_bytes();
   run_real();
-  const Result<std::vector<gpu::Device>> devices = gpu::devices();
-  if (devices.ok()) data_.gpus = *devices;
-  if (data_.gpus.empty()) data_.no_gpu = devices.ok() ? "no CUDA device was found" : devices.message();
+  run_gpu();
   describe_run();
   if (const Status status = write_results(); !status) return status;
 

@@ -46,6 +46,15 @@ struct ByteCheck {
   [[nodiscard]] bool equal() const { return executed == recounted; }
 };
 
+/// The same on the first GPU: calibrated, predicted, measured.
+struct GpuRun {
+  gpu::Device device;
+  sim::Machine machine;
+  std::string predictions_file;
+  ValidationRun run;
+  std::string error;                                 ///< not empty: how far it came, and why no further
+};
+
 struct ReportData {
   // How and when
   std::string version, command, started, finished;   ///< times in ISO 8601, UTC
@@ -67,6 +76,7 @@ struct ReportData {
   std::string real_layer_missing;                    ///< why real_layer is empty
   std::vector<gpu::Device> gpus;
   std::string no_gpu;                                ///< why gpus is empty
+  std::optional<GpuRun> gpu_run;                     ///< empty without a GPU
 };
 
 /// The whole report, with points[] and summary{} of `validate --json` in it.

@@ -112,6 +112,16 @@ Json gpus_json(const std::vector<gpu::Device>& devices) {
   return list;
 }
 
+/// points[] and summary{} as of the CPU; null without a GPU.
+Json gpu_run_json(const std::optional<GpuRun>& gpu) {
+  if (!gpu) return nullptr;
+  Json json{{"device", gpu->device.name}, {"predictions", gpu->predictions_file}, {"error", gpu->error}, {"problems", gpu->run.problems}};
+  if (!gpu->error.empty()) return json;
+  json["machine"] = Json::parse(sim::to_json(gpu->machine), nullptr, false);
+  json.update(validation_json(gpu->run));
+  return json;
+}
+
 }  // namespace
 
 Json report_json(const ReportData& data) {
@@ -139,6 +149,7 @@ Json report_json(const ReportData& data) {
   json["real_layer"] = real_layer_json(data);
   json["gpus"] = gpus_json(data.gpus);
   json["no_gpu"] = data.gpus.empty() ? Json(data.no_gpu) : Json(nullptr);
+  json["gpu_run"] = gpu_run_json(data.gpu_run);
   json["problems"] = data.run.problems;
   return json;
 }

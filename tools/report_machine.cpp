@@ -1,4 +1,4 @@
-// The machine that was measured, its GPUs, and how to reproduce the report.
+// The machine that was measured, and how to reproduce the report.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -94,19 +94,6 @@ Html machine_section(const ReportData& data, Plotter& plotter) {
     section += element("p", text("Plot left out: " + plot.message() + "."), "missing");
   }
   return section + facts(machine);
-}
-
-Html gpu_section(const ReportData& data) {
-  if (data.gpus.empty()) {
-    return element("p", text("No GPU on this machine: " + (data.no_gpu.empty() ? "none was found" : data.no_gpu) + "."));
-  }
-  Table table("GPUs", {{"Device", false}, {"Compute capability"}, {"Multiprocessors"}, {"Memory"}});
-  for (const gpu::Device& device : data.gpus) {
-    table.row({text(fmt::format("{}: {}", device.index, device.name)),
-               text(fmt::format("{}.{}", device.compute_major, device.compute_minor)),
-               text(fmt::format("{}", device.multiprocessors)), text(capacity_text(static_cast<double>(device.memory_bytes)))});
-  }
-  return table.html() + element("p", text("The schedules of this report ran on the CPU."));
 }
 
 Html reproduce_section(const ReportData& data, const Plotter& plotter) {

@@ -12,6 +12,7 @@
 #include "signsplit/weights.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
 #include "tools/plan_options.hpp"
@@ -25,9 +26,10 @@ namespace fs = std::filesystem;
 
 struct RunOptions {
   std::string weights, input, output, mask, activation;
-  std::string batch = "1", device = "cpu";
+  std::string batch = "1";
   PlanOptions plan;
   CpuOptions cpu;
+  DeviceOptions device;
 };
 
 /// What is known once the options and both files were read and found to fit together.
@@ -37,6 +39,7 @@ struct Job {
   index_t batch = 1;       ///< tokens per call; the last call may have fewer
   PlanChoice choice;
   cpu::Options cpu;
+  std::unique_ptr<Executor> executor;
 };
 
 struct Outcome {
@@ -98,9 +101,10 @@ Status check_input(const FloatMatrix& x, const Weights& weights, const RunOption
 }
 
 Result<Job> load(const RunOptions& options, const Context& context) {
-  if (const Status status = require_cpu(options.device); !status) return status;
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
+  Result<std::unique_ptr<Executor>> executor = make_executor(options.device, *cpu);
+  if (!executor) return executor.status();
   const Result<index_t> batch = parse_extent("--batch", options.batch);
   if (!batch) return batch.status();
   std::optional<ParsedActivation> activation;
@@ -118,7 +122,7 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   const index_t tokens_per_call = std::min(*batch, x->rows);
   const Result<PlanChoice> choice = resolve(options.plan, weights->problem(tokens_per_call));
   if (!choice) return choice.status();
-  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu};
+  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor)};
 }
 
 std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
@@ -129,13 +133,15 @@ std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
 /// auto: the fraction of active units is measured on the first call, then the simulator chooses.
 Result<Plan> choose_plan(const Job& job) {
   const Problem problem = job.weights.problem(job.batch);
-  const Result<sim::Machine> machine = sim::find_machine("host");
+  const Result<sim::Machine> machine = sim::find_machine(job.executor->profile());
   if (!machine) return machine.status();
-  Result<cpu::Ffn> ffn = cpu::Ffn::create(job.weights, default_plan(problem, Strategy::row_fused), job.batch, job.cpu);
+  const auto layer = job.executor->load(job.weights);
+  if (!layer) return layer.status();
+  const auto ffn = job.executor->create(**layer, job.executor->suited(default_plan(problem, Strategy::row_fused), problem), job.batch);
   if (!ffn) return ffn.status();
   std::vector<float> y(static_cast<std::size_t>(job.batch * problem.d_model));
-  if (const Status status = ffn->run(tokens_of(job, 0, job.batch), y); !status) return status;
-  const Statistics& seen = ffn->report().statistics;
+  if (const Status status = (*ffn)->run(tokens_of(job, 0, job.batch), y); !status) return status;
+  const Statistics& seen = (*ffn)->statistics();
   sim::Activity activity;
   activity.active = static_cast<double>(seen.active) / static_cast<double>(problem.d_ff * problem.batch);
   activity.active_union = static_cast<double>(seen.active_union) / static_cast<double>(problem.d_ff);
@@ -152,13 +158,17 @@ Result<Outcome> run_plan(const Job& job, const Plan& plan, bool with_mask) {
   outcome.plan = plan;
   outcome.y.resize(static_cast<std::size_t>(tokens * d));
   if (with_mask) outcome.active.resize(static_cast<std::size_t>(tokens * f));
-  std::optional<cpu::Ffn> ffn;
+  const auto layer = job.executor->load(job.weights);
+  if (!layer) return layer.status();
+  std::unique_ptr<ExecutorFfn> ffn;
+  index_t batch = 0;  // of ffn
   for (index_t first = 0; first < tokens; first += job.batch) {
     const index_t count = std::min(job.batch, tokens - first);
-    if (!ffn || ffn->problem().batch != count) {
-      Result<cpu::Ffn> created = cpu::Ffn::create(job.weights, plan, count, job.cpu);
+    if (batch != count) {
+      auto created = job.executor->create(**layer, plan, count);
       if (!created) return created.status();
-      ffn.emplace(std::move(*created));
+      ffn = std::move(*created);
+      batch = count;
     }
     const auto y = std::span(outcome.y).subspan(static_cast<std::size_t>(first * d), static_cast<std::size_t>(count * d));
     std::span<std::uint8_t> mask;
@@ -168,9 +178,9 @@ Result<Outcome> run_plan(const Job& job, const Plan& plan, bool with_mask) {
     const Stopwatch stopwatch;
     if (const Status status = ffn->run(tokens_of(job, first, count), y, mask); !status) return status;
     outcome.time_s += stopwatch.seconds();
-    outcome.statistics += ffn->report().statistics;
+    outcome.statistics += ffn->statistics();
   }
-  outcome.how = fmt::format("{}, {} thread(s)", cpu::to_string(ffn->report().isa), ffn->report().threads);
+  outcome.how = job.executor->description();
   return outcome;
 }
 
@@ -290,6 +300,7 @@ void add_run(CLI::App& app, Context& context) {
   add_plan_options(command, options->plan);
   add_cpu_options(command, options->cpu);
   add_device_option(command, options->device);
+  add_gpu_options(command, options->device);
   add_json_option(command, context);
   on_run(command, context, [options, &context] { return run(*options, context); });
 }

@@ -6,6 +6,7 @@
 #include "signsplit/sim/validation.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
 #include "tools/progress.hpp"
@@ -18,8 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ValidateOptions {
-  std::string suite = "quick", profile = "host", device = "cpu", predictions;
+  std::string suite = "quick", profile, predictions;
   CpuOptions cpu;
+  DeviceOptions device;
 };
 
 /// --out; else beside the JSON result; else beside the host's profile.
@@ -87,17 +89,20 @@ void print_summary(const sim::ValidationSummary& s, const Context& context) {
 }
 
 Result<ExitCode> validate(const ValidateOptions& options, const Context& context) {
-  if (const Status status = require_cpu(options.device); !status) return status;
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
+  const Result<std::unique_ptr<Executor>> executor = make_executor(options.device, *cpu);
+  if (!executor) return executor.status();
+  const std::string profile = options.profile.empty() ? (*executor)->profile() : options.profile;
   const Result<std::vector<sim::ValidationCase>> suite = sim::validation_suite(options.suite);
   if (!suite) return invalid_argument("--suite: " + suite.message());
-  const Result<sim::Machine> machine = sim::find_machine(options.profile);
+  const Result<sim::Machine> machine = sim::find_machine(profile);
   if (!machine) return machine.status();
   const Result<fs::path> predictions = predictions_place(options, context);
   if (!predictions) return predictions.status();
 
   ValidationOptions request;
+  request.measure.executor = executor->get();
   request.measure.threads = cpu->threads;
   request.measure.isa = cpu->isa;
   Progress progress("validate");
@@ -107,7 +112,7 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
   progress.finish();
   if (!run) return run.status();
 
-  if (options.profile == "host") note_uncalibrated_host(context);
+  if (profile == "host") note_uncalibrated_host(context);
   for (const std::string& problem : run->problems) context.note("{}", one_line(problem));
   const int wrong = wrong_bits(*run);
   if (wrong > 0) context.note("{} lossless case(s) did not give the bits of row_fused", wrong);
@@ -135,9 +140,8 @@ void add_validate(CLI::App& app, Context& context) {
       ->type_name("NAME")
       ->capture_default_str();
   command
-      .add_option("--profile", options->profile, "The machine profile to predict with: host, or a .json of `calibrate`")
-      ->type_name("FILE|host")
-      ->capture_default_str();
+      .add_option("--profile", options->profile, "The machine profile to predict with: a name, or a .json of `calibrate`; default: host, or the GPU's name")
+      ->type_name("FILE|NAME");
   command
       .add_option("--out", options->predictions,
                   "Where to keep the predictions, written before measuring; default: beside the JSON file, else beside the "
@@ -145,6 +149,7 @@ void add_validate(CLI::App& app, Context& context) {
       ->type_name("FILE");
   add_cpu_options(command, options->cpu);
   add_device_option(command, options->device);
+  add_gpu_options(command, options->device);
   add_json_option(command, context);
   on_run(command, context, [options, &context] { return validate(*options, context); });
 }

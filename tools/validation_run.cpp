@@ -13,13 +13,24 @@
 namespace signsplit::tools {
 namespace {
 
+/// On another executor than the CPU predictions assume what the profile says.
+bool on_cpu(const ValidationOptions& options) {
+  return options.measure.executor == nullptr || options.measure.executor->device() == "cpu";
+}
+
 std::string isa_name(const ValidationOptions& options) {
-  return options.measure.isa ? std::string(cpu::to_string(*options.measure.isa)) : std::string();
+  return on_cpu(options) && options.measure.isa ? std::string(cpu::to_string(*options.measure.isa)) : std::string();
 }
 
 sim::Scenario scenario_of(const sim::ValidationCase& request, const Plan& plan, const ValidationOptions& options) {
-  return {request.problem,   plan, sim::expected_activity(request.active, plan, request.problem),
-          request.residency, options.measure.threads, isa_name(options)};
+  const Executor* executor = options.measure.executor;
+  return {.problem = request.problem,
+          .plan = plan,
+          .activity = sim::expected_activity(request.active, plan, request.problem),
+          .residency = request.residency,
+          .threads = on_cpu(options) ? options.measure.threads : 0,
+          .isa = isa_name(options),
+          .launch_mode = executor != nullptr ? executor->launch_mode() : sim::LaunchMode::graph};
 }
 
 /// A case of a shape that calibration ran would be no test.
@@ -38,7 +49,9 @@ Status check_held_out(std::span<const sim::ValidationCase> cases) {
 ValidationGroup predict_group(const sim::ValidationCase& request, const sim::Machine& machine,
                               const ValidationOptions& options, std::vector<std::string>& problems) {
   ValidationGroup group{group_name(request), request, {}, {}, {}, {}};
-  for (const Plan& plan : default_plans(request.problem, false)) {
+  for (const Plan& default_one : default_plans(request.problem, false)) {
+    Executor* executor = options.measure.executor;
+    const Plan plan = executor != nullptr ? executor->suited(default_one, request.problem) : default_one;
     const Result<sim::Prediction> prediction = sim::predict(scenario_of(request, plan, options), machine);
     if (!prediction) {
       problems.push_back(fmt::format("{}: {}: {}", group.name, label(plan), prediction.message()));

@@ -1,5 +1,6 @@
 #include "tools/vendor.hpp"
 
+#include <chrono>
 #include <utility>
 
 #if defined(SIGNSPLIT_HAVE_ONEDNN)
@@ -33,6 +34,14 @@ Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights&, index_t, int) {
 #endif
 
 }  // namespace
+
+Result<double> VendorFfn::timed_run(std::span<const float> x, std::span<float> y) {
+  const auto start = std::chrono::steady_clock::now();
+  Status status = run(x, y);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  if (!status.ok()) return status;
+  return seconds.count();
+}
 
 std::vector<std::string> vendor_names() {
 #if defined(SIGNSPLIT_HAVE_ONEDNN)

@@ -18,6 +18,8 @@ class VendorFfn {
   virtual ~VendorFfn() = default;
   /// y [B, D] = FFN(x [B, D]).
   virtual Status run(std::span<const float> x, std::span<float> y) = 0;
+  /// run(), and the seconds it took: by the clock on the wall, unless the vendor's device has a better one.
+  virtual Result<double> timed_run(std::span<const float> x, std::span<float> y);
   /// Bytes of the vendor's copy of the weights.
   [[nodiscard]] virtual std::size_t weight_bytes() const = 0;
   /// Library, version, arithmetic and the kernels it chose.

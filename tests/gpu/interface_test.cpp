@@ -1,7 +1,10 @@
 // The public GPU interface answers in every build, with a status and never a crash.
 #include <doctest/doctest.h>
 
+#include <string>
+
 #include "signsplit/gpu.hpp"
+#include "signsplit/synthetic.hpp"
 
 namespace {
 
@@ -16,6 +19,9 @@ TEST_CASE("devices() lists devices or says why there are none") {
       CHECK_FALSE(device.name.empty());
       CHECK(device.multiprocessors > 0);
       CHECK(device.memory_bytes > 0);
+      CHECK(device.l2_bytes > 0);
+      CHECK(device.shared_bytes_per_block >= 48 * 1024);
+      CHECK(signsplit::gpu::find_device(device.index).ok());
     }
   } else {
     CHECK(devices.status().code() == signsplit::StatusCode::unsupported);
@@ -24,11 +30,34 @@ TEST_CASE("devices() lists devices or says why there are none") {
   }
 }
 
-TEST_CASE("can_run() refuses, and names the rule") {
-  const auto plan = signsplit::default_plan(kProblem, signsplit::Strategy::row_fused);
-  const signsplit::Status status = signsplit::gpu::can_run(plan, kProblem);
+/// One line that says that there is no GPU, or no CUDA in the build.
+void check_refusal(const signsplit::Status& status) {
   CHECK(status.code() == signsplit::StatusCode::unsupported);
-  CHECK_FALSE(status.message().empty());
+  CHECK(status.message().find("CUDA") != std::string::npos);
+  CHECK(status.message().find('\n') == std::string::npos);
+}
+
+TEST_CASE("without a device every call says so, and none crashes") {
+  using namespace signsplit;
+  if (gpu::devices()) return;
+  const Plan plan = default_plan(kProblem, Strategy::row_fused);
+  check_refusal(gpu::can_run(plan, kProblem));
+  check_refusal(gpu::find_device(0).status());
+  check_refusal(gpu::free_bytes().status());
+  check_refusal(gpu::measure_device(0).status());
+  CHECK(gpu::workspace_bytes(plan, kProblem) == 0);
+  const auto weights = synthetic_weights(kProblem, 0.5, 1);
+  REQUIRE(weights.ok());
+  check_refusal(gpu::DeviceLayer::upload(*weights).status());
+  CHECK_FALSE(gpu::time_read({}).ok());
+}
+
+TEST_CASE("launch modes have names") {
+  using signsplit::gpu::Launch;
+  for (const Launch launch : {Launch::stream, Launch::graph, Launch::programmatic, Launch::cooperative}) {
+    CHECK(signsplit::gpu::parse_launch(to_string(launch)) == launch);
+  }
+  CHECK_FALSE(signsplit::gpu::parse_launch("").has_value());
 }
 
 TEST_CASE("can_run() checks the plan before the device") {

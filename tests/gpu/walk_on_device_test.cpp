@@ -2,10 +2,9 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include <cstdio>
-
 #include "host_walk.hpp"
 #include "signsplit/gpu.hpp"
+#include "skip_without_device.hpp"
 #include "walk_on_device.hpp"
 
 namespace {
@@ -23,16 +22,4 @@ TEST_CASE("device and host walk the same events") {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const auto devices = signsplit::gpu::devices();
-  if (!devices && devices.status().code() == signsplit::StatusCode::unsupported) {
-    std::printf("skipped, no GPU: %s\n", devices.message().c_str());
-    return 77;
-  }
-  if (!devices) {
-    std::fprintf(stderr, "%s\n", devices.message().c_str());
-    return 1;
-  }
-  doctest::Context context(argc, argv);
-  return context.run();
-}
+int main(int argc, char** argv) { return signsplit::test::run_unless_without_device(argc, argv); }

@@ -237,7 +237,10 @@ TEST_CASE("bad usage of the other commands") {
   refused({"hardware", "abacus"}, "abacus");
   refused({"models", "surplus"}, "surplus");
   refused({"calibrate", "--output", "no/such/p.json"}, "--output");
-  refused({"calibrate", "--device", "cuda:99"}, "cuda:99");
+  for (const char* command : {"calibrate", "validate"}) refused({command, "--device", "cuda:99"}, "cuda:99");
+  refused({"bench", "--shape", "64x64", "--device", "cuda:99"}, "cuda:99");
+  refused({"bench", "--shape", "64x64", "--launch", "rocket"}, "rocket");
+  refused({"bench", "--shape", "64x64", "--only", "row_fused,loop"}, "'loop'");
   refused({"validate", "--suite", "endless"}, "--suite");
   refused({"validate", "--profile", "missing.json"}, "missing.json");
   refused({"validate", "--out", "no/such/p.json"}, "--out");

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
 #include "tools/plan_options.hpp"
 #include "tools/problem_options.hpp"
 
@@ -217,13 +218,32 @@ TEST_CASE("threads, instruction sets, devices, residency") {
   CHECK_FALSE(parse_isa_option("").value().has_value());
   CHECK(mentions(parse_isa_option("neon").message(), "scalar, avx2, avx512"));
   CHECK(resolve(CpuOptions{.threads = "2", .isa = "scalar"})->isa == cpu::Isa::scalar);
-  CHECK(require_cpu("cpu").ok());
-  for (const char* device : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:99", "cudaa"}) {
-    CAPTURE(device);
-    CHECK_FALSE(require_cpu(device).ok());
-  }
   CHECK(*parse_residency("warm") == sim::Residency::warm);
   CHECK_FALSE(parse_residency("tepid").ok());
+}
+
+TEST_CASE("devices, and how they run plans") {
+  const auto executor = make_executor(DeviceOptions(), cpu::Options{.threads = 2, .isa = cpu::Isa::scalar});
+  REQUIRE(executor.ok());
+  CHECK((*executor)->device() == "cpu");
+  CHECK((*executor)->description() == "scalar, 2 thread(s)");
+  CHECK((*executor)->workers() == 2);
+  CHECK((*executor)->profile() == "host");
+  CHECK((*executor)->suited(default_plan(kProblem, Strategy::row_fused), kProblem) == default_plan(kProblem, Strategy::row_fused));
+
+  CHECK_FALSE(parse_device("cpu").value().has_value());
+  CHECK(parse_device("cuda").value() == 0);
+  CHECK(parse_device("cuda:3").value() == 3);
+  const auto refusal = [](DeviceOptions options) { return make_executor(options, cpu::Options()).message(); };
+  for (const char* device : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cudaa", "cuda:4096"}) {
+    CAPTURE(device);
+    CHECK(mentions(refusal({.device = device}), "must be cpu or cuda:N"));
+  }
+  CHECK(mentions(refusal({.device = "cuda:99"}), "--device cuda:99: "));
+  CHECK(mentions(refusal({.launch = "rocket"}), "stream, graph, programmatic, cooperative"));
+  CHECK(mentions(refusal({.stages = "1"}), "--stages '1'"));
+  CHECK(mentions(refusal({.stages = "few"}), "--stages 'few'"));
+  CHECK(mentions(refusal({.timing = "wall"}), "chained or isolated"));
 }
 
 TEST_CASE("the list of default plans has every valid schedule once") {

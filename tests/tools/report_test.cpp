@@ -116,6 +116,27 @@ TEST_CASE("every number of every case is on the page") {
   for (const RealLayerCase& result : data.real_layer->cases) CHECK(contains(page, schedule_name(result.label).code));
 }
 
+TEST_CASE("what a GPU measured is on the page and in the JSON; so is why nothing was") {
+  ReportData data = test::fake_report();
+  CHECK(report_json(data)["gpu_run"].is_null());
+  data.gpus.emplace_back();
+  data.gpus.back().name = "NVIDIA Made Up";
+  data.gpu_run = GpuRun{data.gpus.back(), data.machine, "gpu-predictions.json", data.run, {}};
+  std::string page = page_of(data);
+  CHECK(nesting_error(page) == "");
+  CHECK(contains(page, "NVIDIA Made Up"));
+  CHECK(contains(page, "gpu-predictions.json"));
+  CHECK(report_json(data)["gpu_run"]["points"].size() == data.run.points.size());
+  CHECK(report_json(data)["gpu_run"]["device"] == "NVIDIA Made Up");
+
+  data.gpu_run->error = kHostile;
+  page = page_of(data);
+  CHECK(nesting_error(page) == "");
+  CHECK(contains(page, "Nothing was measured on it: "));
+  CHECK(fetching(page) == "");
+  CHECK(report_json(data)["gpu_run"]["error"] == kHostile);
+}
+
 TEST_CASE("text from outside cannot become markup, nor a slot of the template") {
   ReportData data = test::fake_report();
   data.machine.title = data.machine_origin = data.command = data.no_gpu = data.real_layer_missing = kHostile;

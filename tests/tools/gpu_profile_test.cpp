@@ -1,0 +1,71 @@
+// A GPU's profile from figures of a device that never was: it parses, it predicts, and every number says where it is from.
+#include "tools/gpu_profile.hpp"
+
+#include <doctest/doctest.h>
+
+#include "signsplit/sim/predict.hpp"
+
+using namespace signsplit;
+using namespace signsplit::tools;
+
+namespace {
+
+gpu::DeviceFigures figures() {
+  gpu::DeviceFigures figures;
+  figures.device = {.index = 0, .name = "NVIDIA Made Up-80", .compute_major = 9, .compute_minor = 0, .multiprocessors = 100,
+                    .memory_bytes = std::size_t{80} << 30, .l2_bytes = std::size_t{50} << 20, .shared_bytes_per_block = 232448,
+                    .clock_hz = 2e9, .memory_peak_Bps = 4e12, .driver_version = 13000, .cooperative_launch = true};
+  figures.copy_Bps = 3.2e12;
+  figures.read_Bps = 3.5e12;
+  figures.read_per_multiprocessor_Bps = 1e11;
+  figures.read_by_inflight_bytes = {{2048, 0.5e12}, {8192, 1.8e12}, {32768, 3.45e12}, {131072, 3.5e12}};
+  figures.read_by_footprint_bytes = {{4 << 20, 9e12}, {32 << 20, 8e12}, {256 << 20, 3.6e12}};
+  figures.launch_stream_s = 2.4e-6;
+  figures.launch_graph_s = 1.2e-6;
+  figures.launch_programmatic_s = 0.7e-6;
+  figures.launch_cooperative_s = 1.5e-6;
+  figures.grid_barrier_s = 1.4e-6;
+  figures.atomic_barrier_s = 1.1e-6;
+  figures.memory_latency_s = 0.6e-6;
+  figures.first_byte_s = 0.9e-6;
+  return figures;
+}
+
+}  // namespace
+
+TEST_CASE("a calibrated GPU's profile is one that the simulator takes") {
+  const sim::Machine machine = gpu_profile(figures(), "2026-01-01T00:00:00Z");
+  const auto parsed = sim::parse_machine(sim::to_json(machine), "made-up");
+  REQUIRE_MESSAGE(parsed.ok(), parsed.message());
+  CHECK(parsed->name == "made-up-80");
+  CHECK(parsed->units == 100);
+  CHECK(parsed->read_bandwidth.back().bytes_per_s == doctest::Approx(3.5e12));
+  CHECK(parsed->figures.at("sync.grid_barrier").value == doctest::Approx(1.1e-6));
+  CHECK(parsed->figures.at("overheads.kernel_drain").value == doctest::Approx(0.3e-6));
+  CHECK(parsed->figures.at("dram.latency").value == doctest::Approx(2048 * 100 / 0.5e12));
+  for (const auto& [name, quantity] : parsed->figures) {
+    CAPTURE(name);
+    CHECK_FALSE(quantity.source.empty());
+  }
+}
+
+TEST_CASE("a device without programmatic launches has none in its profile") {
+  gpu::DeviceFigures old = figures();
+  old.launch_programmatic_s = 0;
+  CHECK(gpu_profile(old, "").figures.count("overheads.launch_pdl") == 0);
+  CHECK(gpu_profile(figures(), "").figures.count("overheads.launch_pdl") == 1);
+}
+
+TEST_CASE("plans are predicted with it, in every launch mode, and larger layers take longer") {
+  const sim::Machine machine = gpu_profile(figures(), "");
+  const auto time = [&](index_t d_model, sim::LaunchMode mode) {
+    const Problem problem{.d_model = d_model, .d_ff = 4 * d_model};
+    const Plan plan = sim::plan_on(machine, problem, default_plan(problem, Strategy::unfused));
+    const auto prediction = sim::predict({.problem = problem, .plan = plan, .launch_mode = mode}, machine);
+    REQUIRE_MESSAGE(prediction.ok(), prediction.message());
+    return prediction->time_s;
+  };
+  CHECK(time(4096, sim::LaunchMode::graph) > time(1024, sim::LaunchMode::graph));
+  CHECK(time(1024, sim::LaunchMode::stream) > time(1024, sim::LaunchMode::graph));
+  CHECK(time(1024, sim::LaunchMode::graph) > time(1024, sim::LaunchMode::programmatic));
+}
