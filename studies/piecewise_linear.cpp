@@ -181,7 +181,7 @@ struct Crossings {
 
 void examine(const Layer& layer, const std::vector<Pieces>& tables, const Settings& settings, Findings& findings) {
   const index_t tokens = std::min<index_t>(layer.tokens, settings.small ? 2 : 16);
-  for (const std::size_t tiles : {2, 4, 8}) {
+  for (const std::size_t tiles : {2u, 4u, 8u}) {
     PrefixSums prefix(layer, tiles);
     std::vector<Crossings> crossings(tables.size());
     for (index_t token = 0; token < tokens; ++token) {
@@ -210,7 +210,7 @@ Result<Findings> run(const Settings& settings) {
   const Samples samples(settings.small ? 2001 : 16001);
   Series least{"minimax"}, equal{"equal segments"};
   std::vector<Pieces> tables;
-  for (const std::size_t segments : {4, 8, 16, 32, 64}) {
+  for (const std::size_t segments : {4u, 8u, 16u, 32u, 64u}) {
     Pieces best = minimax(samples, segments);
     const double error = uniform(samples, segments).error();
     findings.tables[0].rows.push_back({static_cast<double>(segments), best.error(), error});

@@ -81,11 +81,9 @@ const AccumulatorFit& fit_of(const OverflowView& view, std::string_view name) {
 }  // namespace
 
 TEST_CASE("bits of two's complement") {
-  for (const auto& [magnitude, bits] : std::vector<std::pair<double, int>>{
-           {0, 1}, {1, 2}, {2, 3}, {127, 8}, {128, 9}, {32767, 16}, {32768, 17}, {8388607, 24}, {2147483648.0, 33}}) {
-    CAPTURE(magnitude);
-    CHECK(accumulator_bits(magnitude) == bits);
-  }
+  const std::pair<double, int> cases[] = {{0, 1},      {1, 2},      {2, 3},        {127, 8},           {128, 9},
+                                          {32767, 16}, {32768, 17}, {8388607, 24}, {2147483648.0, 33}};
+  for (const std::pair<double, int>& expected : cases) CHECK(accumulator_bits(expected.first) == expected.second);
 }
 
 TEST_CASE("two products by hand") {
