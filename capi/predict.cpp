@@ -19,6 +19,7 @@ struct Question {
   double active = 1.0;
   std::string hardware = "host", isa;
   sim::Residency residency = sim::Residency::cold;
+  sim::LaunchMode launch_mode = sim::LaunchMode::graph;
   int threads = 0;
   std::vector<std::string> plans;  // texts; empty: all
 };
@@ -68,6 +69,15 @@ Status read_residency(const Json& value, sim::Residency& field) {
   return {};
 }
 
+Status read_launch_mode(const Json& value, sim::LaunchMode& field) {
+  std::string name;
+  if (Status status = read("launch_mode", value, name); !status) return status;
+  const std::optional<sim::LaunchMode> mode = sim::parse_launch_mode(name);
+  if (!mode) return broken("launch_mode", "stream, graph, programmatic or cooperative");
+  field = *mode;
+  return {};
+}
+
 Status read_plans(const Json& value, std::vector<std::string>& plans) {
   if (!value.is_array() || value.empty()) return broken("plans", "an array of names or plan objects, not empty");
   for (const Json& plan : value) {
@@ -85,6 +95,7 @@ Status read_field(const std::string& key, const Json& value, Question& question)
   if (key == "dtype") return read_dtype(value, question.problem.dtype);
   if (key == "activation") return read_activation(value, question.problem);
   if (key == "residency") return read_residency(value, question.residency);
+  if (key == "launch_mode") return read_launch_mode(value, question.launch_mode);
   if (key == "hardware") return read(key, value, question.hardware);
   if (key == "isa") return read(key, value, question.isa);
   if (key == "plans") return read_plans(value, question.plans);
@@ -121,9 +132,11 @@ Result<Question> parse_question(std::string_view text) {
   return question;
 }
 
-Result<std::vector<Plan>> plans_of(const Question& question) {
-  if (question.plans.empty()) return default_plans(question.problem);
+Result<std::vector<Plan>> plans_of(const Question& question, const sim::Machine& machine) {
   std::vector<Plan> plans;
+  if (question.plans.empty()) {
+    for (const Plan& plan : default_plans(question.problem)) plans.push_back(sim::plan_on(machine, question.problem, plan));
+  }
   for (const std::string& text : question.plans) {
     const Result<Plan> plan = parse_plan(text.c_str(), question.problem);
     if (!plan) return plan.status();
@@ -137,7 +150,7 @@ Result<std::vector<Plan>> plans_of(const Question& question) {
 Result<Json> predict_all(const Question& question) {
   const Result<sim::Machine> machine = sim::find_machine(question.hardware);
   if (!machine) return machine.status();
-  const Result<std::vector<Plan>> plans = plans_of(question);
+  const Result<std::vector<Plan>> plans = plans_of(question, *machine);
   if (!plans) return plans.status();
   Json cases = Json::array();
   std::vector<sim::LabelledPrediction> labelled;
@@ -145,7 +158,7 @@ Result<Json> predict_all(const Question& question) {
   for (const Plan& plan : *plans) {
     const auto prediction =
         sim::predict({question.problem, plan, sim::expected_activity(question.active, plan, question.problem),
-                      question.residency, question.threads, question.isa},
+                      question.residency, question.threads, question.isa, question.launch_mode},
                      *machine);
     if (!prediction) {
       if (first_failure.ok()) first_failure = prediction.status();

@@ -161,7 +161,7 @@ std::string error_plot(const std::string& gpu, const std::vector<StepResult>& re
     ++block;
   }
   return fmt::format("set terminal svg size 640,260 font 'sans,11' background 'white'\nset logscale x\nset format x '10^{{%T}}'\nset yrange [-25:25]\nset grid\n"
-                     "set key outside right\nset xlabel 'bytes per step'\nset ylabel 'predicted / measured - 1, %'\nset title '{}, points not fitted'\n{}{}\n",
+                     "set key outside right\nset xlabel 'bytes per step'\nset ylabel 'predicted / measured - 1, %'\nset title '{}, points not fitted' noenhanced\n{}{}\n",
                      gpu, data, plot);
 }
 

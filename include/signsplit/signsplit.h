@@ -257,6 +257,7 @@ SIGNSPLIT_API signsplit_status signsplit_check(const float* actual, const float*
  *    dtype, activation, gated, batch     as for the weights (bf16, relu, false, 1)
  *    active          fraction of units that are open, in (0, 1] (default 1)
  *    residency       "cold" or "warm" (default cold)
+ *    launch_mode     of a GPU: "stream", "graph", "programmatic" or "cooperative" (default graph)
  *    threads, isa    0 and "" for the machine's
  *    plans           names or plan objects (default: every schedule that is valid for the problem)
  *

@@ -100,6 +100,19 @@ TEST_CASE("predictions through C are those of the command, to the byte") {
   CHECK(std::string(answer) == read_text(scratch.path() / "p.json"));
 }
 
+TEST_CASE("predictions for a GPU through C are those of the command, launch mode included") {
+  const ScratchDirectory scratch;
+  const CommandResult command = run_signsplit(
+      scratch.path(), {"predict", "--hardware", "h200", "--shape", "1024x4096", "--active", "0.25", "--launch", "stream", "--json", "p.json"});
+  REQUIRE_MESSAGE(command.exit_code == 0, command.err);
+  char* answer = nullptr;
+  REQUIRE_MESSAGE(signsplit_predict(R"({"hardware": "h200", "d_model": 1024, "d_ff": 4096, "active": 0.25, "launch_mode": "stream"})",
+                                    &answer) == SIGNSPLIT_OK,
+                  signsplit_last_error());
+  const Handle<char> owner(answer);
+  CHECK(std::string(answer) == read_text(scratch.path() / "p.json"));
+}
+
 TEST_CASE("named plans are predicted in their order, and `ignore` takes no part in the decision") {
   char* answer = nullptr;
   REQUIRE(signsplit_predict(R"({"hardware": "ryzen-7840u", "d_model": 256, "d_ff": 1024,
@@ -128,5 +141,6 @@ TEST_CASE("questions that cannot be answered are refused with the reason") {
   refused(R"({"d_model": 64, "d_ff": 64, "colour": 1})", "colour");
   refused(R"({"d_model": 64, "d_ff": 64, "activation": "drelu", "plans": ["sign_split/streams"]})", "telescoping");
   refused(R"({"d_model": 64, "d_ff": 64, "plans": ["fused"]})", "unknown plan");
+  refused(R"({"d_model": 64, "d_ff": 64, "launch_mode": "slowly"})", "launch_mode");
   refused(R"({"d_model": 64, "d_ff": 64, "hardware": "no-such-machine"})", "no-such-machine", SIGNSPLIT_NOT_FOUND);
 }
