@@ -212,6 +212,27 @@ TEST_CASE("bandwidth between points and beyond them") {
   CHECK(bandwidth(wide, 3, 1e12) == 15e9);  // half way between 1 and 5 threads
 }
 
+TEST_CASE("a published curve of cores, as written there, is read and looked up between its points") {
+  // Reads from memory by 1 to 10 cores of one NUMA domain of a Cascade Lake 6248: Kerncraft, CascadelakeSP_Gold-6248_SNC.
+  const double measured[] = {14.62, 28.71, 41.52, 50.35, 56.02, 58.58, 59.30, 59.17, 58.96, 58.71};
+  std::string points;
+  for (int cores = 1; cores <= 10; ++cores) {
+    points += (cores > 1 ? ", " : "") + std::string("{\"threads\": ") + std::to_string(cores) + ", \"working_set\": 210, \"value\": " +
+              std::to_string(measured[cores - 1]) + "}";
+  }
+  std::string text = to_json(test::sample_machine());
+  const std::size_t begin = text.find("\"read_bandwidth\""), end = text.find("\"barrier\"");
+  REQUIRE(begin < end);
+  text.replace(begin, end - begin,
+               "\"read_bandwidth\": {\"unit\": \"GB/s\", \"working_set_unit\": \"MB\", \"kind\": \"measured\", \"source\": \"Kerncraft\", \"points\": [" +
+                   points + "]}, ");
+  const auto machine = parse_machine(text, "cascadelake.json");
+  REQUIRE_MESSAGE(machine.ok(), machine.message());
+  for (int cores = 1; cores <= 10; ++cores) CHECK(dram_bandwidth(*machine, cores) == measured[cores - 1] * 1e9);
+  CHECK(machine->read_bandwidth[4].working_set_bytes == 210e6);
+  CHECK(dram_bandwidth(*machine, 20) == 58.71e9);
+}
+
 TEST_CASE("thread costs between entries") {
   const auto entry = [](int threads, double s) { return ThreadCost{threads, {s, "s", Kind::measured, "by hand", 0}}; };
   CHECK(thread_cost({}, 4) == 0.0);
