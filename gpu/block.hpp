@@ -12,6 +12,7 @@
 //   load_fresh(p)                     of what other blocks wrote before a grid barrier
 //   ballot(p), fold(p), uniform(p)    over the warp: bits of a PerLane<bool>; sums of 64 partials, by the canonical tree;
 //                                     the value that all lanes hold
+//   add_halves(p)                     p[l] and p[l ^ 16] become their sum
 //   init(word, arrivals), init_for_copies(word)   make a 64-bit word of shared memory a barrier; before sync_all()
 //   arrive(word), wait(word, parity)  of the whole warp
 //   copy_rows(...)                    copies whose bytes may be read after the wait on their word, and not before

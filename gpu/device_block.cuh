@@ -51,6 +51,7 @@ class DeviceBlock {
   __device__ __forceinline__ T uniform(const PerLane<T>& p) const {
     return __shfl_sync(~0u, p[0], 0);
   }
+  __device__ __forceinline__ void add_halves(PerLane<std::uint32_t>& p) const { p[0] += __shfl_xor_sync(~0u, p[0], 16); }
   /// Upper half of the partials onto the lower: 32 to 2 across lanes, 1 inside each. All lanes end with the sum.
   template <int N>
   __device__ __forceinline__ PerLane<Registers<float, N>> fold(const PerLane<Registers<Pack<float, 2>, N>>& p) const {

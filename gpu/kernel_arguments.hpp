@@ -2,6 +2,7 @@
 #pragma once
 
 #include "launch_shape.hpp"
+#include "signsplit/certificate_panel.hpp"
 
 namespace signsplit::gpu {
 
@@ -17,6 +18,16 @@ struct DeviceWeights {
   const std::uint8_t* down_nonfinite = nullptr;                     ///< [F]; null: no row of down is
 };
 
+/// certified: the layer's certificate and the quantized x (quantize_token), device pointers.
+struct DevicePlane {
+  PanelLayout layout;
+  float threshold = 0.0f;
+  const std::byte* panels = nullptr;        ///< [panels of 16 units], layout.bytes() each, 16-byte aligned
+  const QuantizedQuad* quads = nullptr;     ///< [batch, d_padded / 4], 8-byte aligned
+  const QuantizedGroup* groups = nullptr;   ///< [batch, layout.groups()]
+  const float* margins = nullptr;           ///< [batch]
+};
+
 struct KernelArguments {
   Plan plan;                            ///< with the launch's reduce_tile, which changes no bit
   Problem problem;
@@ -24,6 +35,7 @@ struct KernelArguments {
   LaunchShape launch;
   WorkspaceLayout layout;
   DeviceWeights weights;
+  DevicePlane plane;
   const float* x = nullptr;             ///< [batch, d_model]
   float* y = nullptr;                   ///< [batch, d_model]
   std::uint8_t* active_mask = nullptr;  ///< [batch, d_ff] or null
@@ -41,7 +53,13 @@ SIGNSPLIT_HD constexpr KernelArguments make_arguments(const Plan& plan, const Pr
   a.launch = launch_shape(plan, problem, limits);
   a.layout = workspace_layout(plan, problem, a.launch);
   a.plan.reduce_tile = a.launch.reduce_tile;
+  if (plan.strategy == Strategy::certified) a.plane.layout = {a.shape.d_padded, plan.plane_group};
   return a;
+}
+
+/// Groups of a panel that fit in a stage, beside the panel's tail.
+SIGNSPLIT_HD constexpr int groups_per_stage(const KernelArguments& a) {
+  return static_cast<int>((a.launch.stage_bytes - 8 * kPanelRows) / a.plane.layout.chunk_offset(1));
 }
 
 /// The kernels of a plan: `fused`, or `first` and then `second`.

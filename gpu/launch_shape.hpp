@@ -18,7 +18,7 @@ struct DeviceLimits {
 
 inline constexpr int kWarpLanes = 32;
 inline constexpr int kMaxStages = 32;
-inline constexpr int kMaxTileBuffers = 4;
+inline constexpr int kMaxTileBuffers = 5;
 /// The reduction of a column holds all its partial sums in shared memory at once.
 inline constexpr index_t kMaxParts = 1024;
 /// Batches above this are refused: x, the partial y and the state of a tile grow with it.
@@ -27,21 +27,21 @@ inline constexpr index_t kMaxBatch = 16;
 /// Tokens that one pass over a weight serves: its accumulators live in registers.
 SIGNSPLIT_HD constexpr index_t token_block(index_t batch) { return batch == 1 ? 1 : 4; }
 
-/// How many tiles a dependent step lags behind the copies of the step that decides what it reads: while the active rows
-/// of one tile are found, the next tile's rows are under way.
+/// By how many rounds the rows of W2 lag behind the first rows of their tile: each step that decides what the next one reads
+/// costs one, so that while the active rows of a tile are found, the next tile's rows are under way.
 SIGNSPLIT_HD constexpr int tile_lag(const Plan& plan, const Problem& problem) {
   if (!plan.skip || plan.strategy == Strategy::sign_split) return 0;
-  return problem.gated ? 2 : 1;
+  return (problem.gated ? 2 : 1) + (plan.strategy == Strategy::certified ? 1 : 0);
 }
 
 /// Byte offsets into a block's shared memory.
 struct SharedLayout {
-  index_t barriers = 0;      ///< 8-byte words: full, empty [kMaxStages]; listed, taken [2][kMaxTileBuffers]
+  index_t barriers = 0;      ///< 8-byte words: full, empty [kMaxStages]; listed, taken [3][kMaxTileBuffers]
   index_t counts = 0;        ///< [consumer warps][2] u64: active, active_union; then [consumer warps][16] u32: x not finite
   index_t norms = 0;         ///< [16] f64, norms of x (sign_split)
   index_t tiles = 0;         ///< [tile_buffers] TileState, then the row lists
   index_t tile_bytes = 0;    ///< of one tile's state
-  index_t lists = 0;         ///< [2][tile_buffers][hidden_tile + 1] i32: how many, then which rows of the tile
+  index_t lists = 0;         ///< [3][tile_buffers][hidden_tile + 1] i32: how many, then which rows of the tile
   index_t x = 0;             ///< [tokens, d_padded] f32, when x_in_shared
   index_t y = 0;             ///< [tokens, d_padded] f32, when y_in_shared
   index_t ring = 0;          ///< stages × stage_bytes, 128-byte aligned; the reduction's scratch afterwards
@@ -103,14 +103,17 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   const index_t row_limit = smaller(kWanted, budget / 8) / (launch.stage_columns * elem);
   launch.stage_rows = larger(1, smaller(row_limit, ceil_div(tile, limits.consumer_warps)));
   launch.stage_bytes = round_up(launch.stage_rows * launch.stage_columns * elem, 128);
+  if (plan.strategy == Strategy::certified) {  // 16 rows of one group of the plane, and the panel's tail
+    launch.stage_bytes = larger(launch.stage_bytes, round_up((plan.plane_group + 4 + 8) * 16, 128));
+  }
 
   SharedLayout& at = launch.shared;
-  at.counts = (2 * kMaxStages + 4 * kMaxTileBuffers) * 8;
+  at.counts = (2 * kMaxStages + 6 * kMaxTileBuffers) * 8;
   at.norms = round_up(at.counts + limits.consumer_warps * (2 * 8 + kMaxBatch * 4), 128);
   at.tiles = at.norms + kMaxBatch * 8;
   at.tile_bytes = round_up(plan.hidden_tile * (launch.tokens * tile_state_arrays(plan) + 2) * 4, 128);
   at.lists = at.tiles + launch.tile_buffers * at.tile_bytes;
-  index_t used = round_up(at.lists + 2 * launch.tile_buffers * (plan.hidden_tile + 1) * 4, 128);
+  index_t used = round_up(at.lists + 3 * launch.tile_buffers * (plan.hidden_tile + 1) * 4, 128);
   const index_t token_bytes = launch.tokens * shape.d_padded * 4;
   const index_t ring_wanted = larger(smaller(64 * 1024, budget / 3), 2 * launch.stage_bytes);
   at.x = at.y = used;

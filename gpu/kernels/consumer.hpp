@@ -100,6 +100,7 @@ class Consumer {
   /// What every warp counts alike: a block's share of a run stays below 2^32 rows.
   struct Counted {
     std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0;
+    std::uint32_t panels = 0, plane_units = 0, survivors = 0;  // certified
   };
 
   // ---- products ----
@@ -263,6 +264,9 @@ class Consumer {
     total.bytes_down = counted_.down_rows * row_bytes;
     total.pushed_rows = counted_.down_rows;
     total.tiles = counted_.tiles;
+    total.bytes_plane = counted_.panels * static_cast<std::uint64_t>(a_.plane.layout.bytes());
+    total.certified = counted_.plane_units - counted_.survivors;
+    total.refined = counted_.survivors;
     total.bytes_h = counted_.h_units * tokens_bytes;
     if (phase_ != Phase::second_product) total.bytes_x = counted_.parts * columns * tokens_bytes;
     if (phase_ != Phase::first_product) total.bytes_y = counted_.parts * columns * tokens_bytes;

@@ -1,6 +1,7 @@
 // The producer warp: fills the ring's stages with rows of the weights, as far ahead as there are free stages.
 #pragma once
 
+#include "plane.hpp"
 #include "tile_schedule.hpp"
 
 namespace signsplit::gpu {
@@ -25,6 +26,19 @@ class RowCopier {
     block_.lanes([&](int lane) { count[lane] = block_.load(list.count); });
     copy(matrix, first, block_.uniform(count), 0, static_cast<int>(a_.shape.d_padded), list.rows);
     block_.arrive(shared_.taken(kind, number));
+  }
+
+  /// The panels of the certificate that hold a tile's rows.
+  SIGNSPLIT_DEVICE void copy_plane(Tile tile) {
+    const PanelLayout& layout = a_.plane.layout;
+    for_plane_chunks(a_, tile, [&](const PlaneChunk& chunk) {
+      const std::byte* from = a_.plane.panels + chunk.panel * layout.bytes() + layout.chunk_offset(chunk.group);
+      const int slot = cursor_.slot();
+      block_.wait(shared_.empty(slot), cursor_.parity() ^ 1u);
+      block_.copy_rows(shared_.stage(slot), plane_chunk_bytes(layout, chunk), 1, [&](int) { return from; },
+                       shared_.full(slot), a_.evict_first);
+      cursor_.advance();
+    });
   }
 
  private:
@@ -62,21 +76,28 @@ class ProducerSteps {
 
   SIGNSPLIT_DEVICE void begin(index_t, Phase phase, int) { phase_ = phase; }
   SIGNSPLIT_DEVICE void finish() {}
-  SIGNSPLIT_DEVICE void round(Tile dense, Tile selected, Tile down) {
+  SIGNSPLIT_DEVICE void round(const Round& round) {
     const DeviceWeights& w = a_.weights;
     const int columns = static_cast<int>(a_.shape.d_padded);
-    if (phase_ != Phase::second_product && a_.problem.gated) copier_.copy_range(w.gate, dense.begin, dense.units, 0, columns);
-    if (phase_ != Phase::second_product && !(a_.problem.gated && a_.plan.skip)) {
-      copier_.copy_range(w.up, dense.begin, dense.units, 0, columns);
+    const bool gated = a_.problem.gated, loads_h = phase_ == Phase::second_product;
+    if (round.plane.units > 0) copier_.copy_plane(round.plane);
+    if (round.first.units > 0 && !loads_h) {
+      const std::byte* matrix = gated ? w.gate : w.up;
+      if (a_.plan.strategy == Strategy::certified) {
+        copier_.copy_list(matrix, round.first.begin, ListKind::survivors, round.first.number);
+      } else {
+        copier_.copy_range(matrix, round.first.begin, round.first.units, 0, columns);
+        if (gated && !a_.plan.skip) copier_.copy_range(w.up, round.first.begin, round.first.units, 0, columns);
+      }
     }
-    if (phase_ != Phase::second_product && selected.units > 0) {
-      copier_.copy_list(w.up, selected.begin, ListKind::up, selected.number);
+    if (round.selected.units > 0 && !loads_h) {
+      copier_.copy_list(w.up, round.selected.begin, ListKind::up, round.selected.number);
     }
-    if (phase_ == Phase::first_product || down.units == 0) return;
+    if (phase_ == Phase::first_product || round.down.units == 0) return;
     if (a_.plan.skip) {
-      copier_.copy_list(w.down, down.begin, ListKind::down, down.number);
+      copier_.copy_list(w.down, round.down.begin, ListKind::down, round.down.number);
     } else {
-      copier_.copy_range(w.down, down.begin, down.units, 0, columns);
+      copier_.copy_range(w.down, round.down.begin, round.down.units, 0, columns);
     }
   }
 

@@ -1,4 +1,4 @@
-// The kernels of unfused and row_fused, as programs of one warp: `fused` is both products and the reduction, `first` and
+// The kernels of unfused, row_fused and certified, as programs of one warp: `fused` is both products and the reduction, `first` and
 // `second` are one product each. Blocks are persistent: a block takes every ctas()-th part.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace signsplit::gpu {
 
-template <class Block, class Weight, int T>
+template <class Block, class Weight, int T, bool kCertified = false>
 SIGNSPLIT_DEVICE void run_row_phase(Block& block, const KernelArguments& a, Phase phase) {
   init_barriers(block, a);
   block.launch_dependents();
@@ -17,7 +17,7 @@ SIGNSPLIT_DEVICE void run_row_phase(Block& block, const KernelArguments& a, Phas
     return;
   }
   block.wait_for_primary();
-  ConsumerSteps<Block, Weight, T> consumer(block, a);
+  ConsumerSteps<Block, Weight, T, kCertified> consumer(block, a);
   if (phase != Phase::second_product) consumer.load_x();
   run_parts(block, a, phase, consumer);
   if (phase != Phase::first_product) reduce_slices(block, a, consumer);
@@ -27,6 +27,10 @@ SIGNSPLIT_DEVICE void run_row_phase(Block& block, const KernelArguments& a, Phas
 template <class Block, class Weight, int T>
 SIGNSPLIT_DEVICE void fused_kernel(Block& block, const KernelArguments& a) {
   run_row_phase<Block, Weight, T>(block, a, Phase::fused);
+}
+template <class Block, class Weight, int T>
+SIGNSPLIT_DEVICE void certified_kernel(Block& block, const KernelArguments& a) {
+  run_row_phase<Block, Weight, T, true>(block, a, Phase::fused);
 }
 template <class Block, class Weight, int T>
 SIGNSPLIT_DEVICE void first_kernel(Block& block, const KernelArguments& a) {

@@ -2,10 +2,11 @@
 #pragma once
 
 #include "consumer.hpp"
+#include "plane.hpp"
 
 namespace signsplit::gpu {
 
-template <class Block, class Weight, int T>
+template <class Block, class Weight, int T, bool kCertified>
 class ConsumerSteps : public Consumer<Block, Weight, T> {
   using Base = Consumer<Block, Weight, T>;
   template <class V>
@@ -14,13 +15,16 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
  public:
   using Base::Base;
 
-  SIGNSPLIT_DEVICE void round(Tile dense, Tile selected, Tile down) {
+  SIGNSPLIT_DEVICE void round(const Round& round) {
+    if constexpr (kCertified) {
+      if (round.plane.units > 0) certify(round.plane);
+    }
     SIGNSPLIT_NO_UNROLL
     for (int job = 0; job < 3; ++job) {  // one loop: the dot product is compiled once
-      const Tile tile = job == kSelectedUp ? selected : dense;
+      const Tile tile = job == kSelectedUp ? round.selected : round.first;
       if (tile.units > 0) first_half(static_cast<Job>(job), tile);
     }
-    if (down.units > 0) second_half(down);
+    if (round.down.units > 0) second_half(round.down);
   }
 
  private:
@@ -48,7 +52,7 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     } else {
       multiply(job, tile, state);
       if (job == kFirst && gated && !selects_up()) return;
-      if (job == kSelectedUp) block_.sync_consumers();  // a unit's gate and its up value may come from two warps
+      if (job == kSelectedUp || kCertified) block_.sync_consumers();  // the rows of a list go to other warps than the units
       if (job == kFirst && gated) {
         open_gates(tile, state);
       } else {
@@ -66,13 +70,38 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     const bool is_gate = job == kFirst && a_.problem.gated;
     const std::int32_t* list = nullptr;
     int rows = tile.units;
-    if (job == kSelectedUp) {
-      rows = this->wait_for_list(ListKind::up, tile.number);
-      list = shared_.list(ListKind::up, tile.number).rows;
+    if (job == kSelectedUp || kCertified) {
+      const ListKind kind = job == kSelectedUp ? ListKind::up : ListKind::survivors;
+      rows = this->wait_for_list(kind, tile.number);
+      list = shared_.list(kind, tile.number).rows;
+      if (kind == ListKind::survivors) counted_.survivors += static_cast<std::uint32_t>(rows);
     }
     this->dot(rows, 0, static_cast<int>(a_.shape.d_padded), row_scales(is_gate), tile.begin,
               job == kFirst ? state.pre : state.up, place_in(list));
     (is_gate ? counted_.gate_rows : counted_.up_rows) += static_cast<std::uint32_t>(rows);
+  }
+
+  /// Which units of a tile the plane cannot prove closed.
+  SIGNSPLIT_DEVICE void certify(Tile tile) {
+    const TileState state = shared_.tile(tile.number);
+    for_plane_chunks(a_, tile, [&](const PlaneChunk& chunk) {
+      const std::byte* stage = this->next_stage();
+      if (chunk.panel % a_.launch.consumer_warps == block_.warp()) {
+        evaluate_chunk(block_, a_, tile, chunk, stage, state.pre, state.up);
+        if (chunk.last) judge_panel(block_, a_, tile, chunk, stage, state.pre, state.up, state.survives, state.wanted);
+      }
+      if (chunk.first) ++counted_.panels;
+      this->release_stage();
+    });
+    counted_.plane_units += static_cast<std::uint32_t>(tile.units);
+    block_.sync_consumers();
+    this->publish(ListKind::survivors, tile.number, state.wanted, tile.units);
+  }
+
+  /// The first sum of a unit. One proven closed has none: −∞ stands for whatever it would be.
+  [[nodiscard]] SIGNSPLIT_DEVICE float first_sum(const TileState& state, int i, int token) {
+    if (kCertified && block_.load(state.survives + i) == 0) return float_of(0xff800000u);
+    return block_.load(state.pre + i * static_cast<int>(a_.launch.tokens) + token);
   }
 
   /// The rows of W2 that have something to add; or h is stored.
@@ -104,8 +133,7 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
       const int unit = tile.begin + i;
       bool wanted = false;
       for (int b = 0; b < a_.problem.batch; ++b) {
-        float* pre = state.pre + i * a_.launch.tokens + b;
-        const float gate = this->biased(a_.weights.gate_bias, unit, block_.load(pre));
+        const float gate = this->biased(a_.weights.gate_bias, unit, first_sum(state, i, b));
         wanted = wanted || is_open(a_.problem.activation, gate) || this->strict(unit, b);
       }
       block_.store(state.wanted + i, wanted ? 1u : 0u);
@@ -132,8 +160,8 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     for (int b = 0; b < tokens; ++b) {
       float h = 0.0f;
       if (b < a_.problem.batch) {
-        const float sum = block_.load(state.pre + i * tokens + b);
-        const float pre = this->biased(a_.problem.gated ? a_.weights.gate_bias : a_.weights.up_bias, unit, sum);
+        const float pre =
+            this->biased(a_.problem.gated ? a_.weights.gate_bias : a_.weights.up_bias, unit, first_sum(state, i, b));
         const float up = has_up ? this->biased(a_.weights.up_bias, unit, block_.load(state.up + i * tokens + b)) : 0.0f;
         const bool is = this->unit_open(pre, up);
         if (is) open |= 1u << b;

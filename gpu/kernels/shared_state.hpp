@@ -14,6 +14,7 @@ struct TileState {
   float *positive, *negative, *pushed, *absolute, *stopped;  ///< sign_split, as in docs/sign-split.md
   std::uint32_t* wanted;        ///< [unit] its row is to be read by the next selective step
   std::uint32_t* already_read;  ///< [unit] sign_split: its row of W2 was read since the tile began
+  std::uint32_t* survives;      ///< [unit] certified: not proven closed
 };
 
 /// Rows of a tile that a selective step reads: how many, and their places in the tile.
@@ -22,7 +23,8 @@ struct RowList {
   std::int32_t* rows;
 };
 
-enum class ListKind : std::uint8_t { up, down };
+enum class ListKind : std::uint8_t { survivors, up, down };
+inline constexpr int kListKinds = 3;
 
 template <class Block>
 class SharedState {
@@ -36,7 +38,7 @@ class SharedState {
   }
   /// The producer has read the list: its buffer is free.
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* taken(ListKind kind, int number) const {
-    return listed(kind, number) + 2 * kMaxTileBuffers;
+    return listed(kind, number) + kListKinds * kMaxTileBuffers;
   }
   /// Parity to wait for: list `number` is the (number / tile_buffers)-th in its buffer.
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint32_t list_parity(int number) const {
@@ -61,6 +63,7 @@ class SharedState {
             at + 6 * values,
             at + 7 * values,
             flags,
+            flags + a_.plan.hidden_tile,
             flags + a_.plan.hidden_tile};
   }
   [[nodiscard]] SIGNSPLIT_DEVICE std::byte* stage(int slot) const {
@@ -105,7 +108,8 @@ SIGNSPLIT_DEVICE void init_barriers(Block& block, const KernelArguments& a) {
       block.init(shared.empty(stage), a.launch.consumer_warps);
     }
     for (int buffer = 0; buffer < a.launch.tile_buffers; ++buffer) {
-      for (const ListKind kind : {ListKind::up, ListKind::down}) {
+      for (int k = 0; k < kListKinds; ++k) {
+        const auto kind = static_cast<ListKind>(k);
         block.init(shared.listed(kind, buffer), 1);
         block.init(shared.taken(kind, buffer), 1);
       }
@@ -155,5 +159,10 @@ SIGNSPLIT_DEVICE void for_chunks(const LaunchShape& launch, int rows, int begin,
 SIGNSPLIT_DEVICE int owner_of(const LaunchShape& launch, int row) {
   return row / static_cast<int>(launch.stage_rows) % launch.consumer_warps;
 }
+
+/// A hidden tile; `number` is its place among all tiles of the block. No units: no tile.
+struct Tile {
+  int begin = 0, units = 0, number = 0;
+};
 
 }  // namespace signsplit::gpu

@@ -6,6 +6,8 @@
 // becomes the rounds
 //   up(0) | up(1) down(0) | up(2) down(1) | ...                      (lag 1)
 //   gate(0) | gate(1) up(0) | gate(2) up(1) down(0) | ...            (lag 2, gated: up rows are selected too)
+// and under certified the plane goes one round before all that:
+//   plane(0) | plane(1) up(0) | plane(2) up(1) down(0) | ...         (lag 2; gated: 3)
 // and while the active rows of a tile are found, the copies of the next tile's rows are under way. Every sum keeps its
 // order. K tiles are joined: no bit of these strategies depends on them.
 #pragma once
@@ -13,11 +15,6 @@
 #include "shared_state.hpp"
 
 namespace signsplit::gpu {
-
-/// A hidden tile; `number` is its place among all tiles of the block. No units: no tile.
-struct Tile {
-  int begin = 0, units = 0, number = 0;
-};
 
 /// A sink that remembers the n-th tile of a walk, and counts the events that Statistics::tiles counts.
 class TileFinder {
@@ -48,29 +45,39 @@ class TileFinder {
   HiddenRange found_{};
 };
 
+/// What is done in one round: a tile, or none, for each kind of step.
+struct Round {
+  Tile plane;     ///< certified: rows of the plane
+  Tile first;     ///< rows of W1, of a gated FFN those of the gate: all of them, or under certified the survivors'
+  Tile selected;  ///< gated, skip: up rows where the gate is open
+  Tile down;      ///< rows of W2; or h is stored, when the phase is first_product
+};
+
 /// Runs a block's parts of one phase. Steps offers
 ///   begin(part, phase, tile_events), finish()
-///   round(dense, selected, down)   one tile for each kind of step, any of them none
+///   round(tiles)
 ///
 /// Each round looks its tile up in the walk instead of being called by it: so the steps are compiled once per kernel, not
 /// once per event, which halves the registers and takes a tenth of the compile time. A part has few tiles.
 template <class Block, class Steps>
 SIGNSPLIT_DEVICE void run_parts(Block& block, const KernelArguments& a, Phase phase, Steps& steps) {
+  const int shift = a.plan.strategy == Strategy::certified ? 1 : 0, lag = a.launch.lag;
   int number = 0;
   for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
-    Tile newest, one_ago, two_ago;
+    Tile now, ago1, ago2, ago3;
+    const auto ago = [&](int rounds) { return rounds == 0 ? now : rounds == 1 ? ago1 : rounds == 2 ? ago2 : ago3; };
     for (int n = 0;; ++n) {
       TileFinder finder(n);
       walk(a.plan, a.shape, phase, part, finder);
       if (n == 0) steps.begin(part, phase, finder.events());
-      two_ago = one_ago;
-      one_ago = newest;
-      newest = {static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), number};
-      if (newest.units > 0) ++number;
-      const Tile down = a.launch.lag == 0 ? newest : a.launch.lag == 1 ? one_ago : two_ago;
-      const Tile selected = a.launch.lag == 2 ? one_ago : Tile{};
-      if (newest.units == 0 && selected.units == 0 && down.units == 0) break;
-      steps.round(newest, selected, down);
+      ago3 = ago2;
+      ago2 = ago1;
+      ago1 = now;
+      now = {static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), number};
+      if (now.units > 0) ++number;
+      const Round round{shift > 0 ? now : Tile{}, ago(shift), lag - shift == 2 ? ago(lag - 1) : Tile{}, ago(lag)};
+      if (now.units == 0 && round.first.units == 0 && round.selected.units == 0 && round.down.units == 0) break;
+      steps.round(round);
     }
     steps.finish();
   }

@@ -96,6 +96,9 @@ class EmulatedBlock {
     }
     return p[0];
   }
+  void add_halves(PerLane<std::uint32_t>& p) const {
+    for (int lane = 0; lane < 16; ++lane) p[lane] = p[lane + 16] = p[lane] + p[lane + 16];
+  }
   template <int N>
   [[nodiscard]] PerLane<gpu::Registers<float, N>> fold(const PerLane<gpu::Registers<gpu::Pack<float, 2>, N>>& p) const {
     PerLane<gpu::Registers<gpu::Pack<float, 2>, N>> sums = p;

@@ -1,6 +1,7 @@
 #include "emulated_ffn.hpp"
 
 #include "kernels/row_kernels.hpp"
+#include "signsplit/certificate.hpp"
 
 namespace signsplit::test {
 namespace {
@@ -23,6 +24,9 @@ EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) 
     case gpu::KernelKind::first: return [&a](EmulatedBlock& block) { gpu::first_kernel<EmulatedBlock, Weight, T>(block, a); };
     case gpu::KernelKind::second: return [&a](EmulatedBlock& block) { gpu::second_kernel<EmulatedBlock, Weight, T>(block, a); };
     case gpu::KernelKind::fused: break;
+  }
+  if (a.plan.strategy == Strategy::certified) {
+    return [&a](EmulatedBlock& block) { gpu::certified_kernel<EmulatedBlock, Weight, T>(block, a); };
   }
   return [&a](EmulatedBlock& block) { gpu::fused_kernel<EmulatedBlock, Weight, T>(block, a); };
 }
@@ -59,6 +63,28 @@ const T* data_or_null(std::span<const T> values) {
   return values.empty() ? nullptr : values.data();
 }
 
+/// x as the certificate wants it.
+struct QuantizedInput {
+  std::vector<QuantizedQuad> quads;
+  std::vector<QuantizedGroup> groups;
+  std::vector<float> margins;
+
+  QuantizedInput() = default;
+  QuantizedInput(const gpu::KernelArguments& a, std::span<const float> x) {
+    const PanelLayout& layout = a.plane.layout;
+    const auto batch = static_cast<std::size_t>(a.problem.batch), d = static_cast<std::size_t>(a.problem.d_model);
+    const auto columns = static_cast<std::size_t>(layout.columns), count = static_cast<std::size_t>(layout.groups());
+    quads.resize(batch * columns / 4);
+    groups.resize(batch * count);
+    for (std::size_t b = 0; b < batch; ++b) {
+      std::vector<float> padded(columns);
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(b * d), d, padded.begin());
+      margins.push_back(
+          quantize_token(layout, padded.data(), quads.data() + b * columns / 4, groups.data() + b * count).margin);
+    }
+  }
+};
+
 }  // namespace
 
 Emulation emulate(const Weights& weights, const Plan& plan, std::span<const float> x, index_t batch, std::uint64_t seed,
@@ -82,6 +108,18 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
   a.weights.gate_norms = data_or_null(weights.gate_norms());
   a.weights.input_nonfinite = input_bad.empty() ? nullptr : input_bad.data();
   a.weights.down_nonfinite = down_bad.empty() ? nullptr : down_bad.data();
+
+  QuantizedInput quantized;
+  std::shared_ptr<const Certificate> certificate;
+  if (plan.strategy == Strategy::certified) {
+    certificate = weights.certificate(format_of(plan)).value();
+    quantized = QuantizedInput(a, x);
+    a.plane.threshold = certificate->threshold();
+    a.plane.panels = certificate->panel(0);
+    a.plane.quads = quantized.quads.data();
+    a.plane.groups = quantized.groups.data();
+    a.plane.margins = quantized.margins.data();
+  }
 
   result.y.assign(x.size(), 0.0f);
   result.mask.assign(static_cast<std::size_t>(batch * weights.d_ff()), 7);
@@ -115,6 +153,12 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
     read_only("rows of up that are not finite", a.weights.input_nonfinite, f);
     read_only("rows of down that are not finite", a.weights.down_nonfinite, f);
     read_only("x", a.x, x.size_bytes());
+    if (certificate != nullptr) {
+      read_only("the plane", a.plane.panels, static_cast<std::size_t>(certificate->panels() * a.plane.layout.bytes()));
+      read_only("quantized x", a.plane.quads, quantized.quads.size() * sizeof(QuantizedQuad));
+      read_only("groups of x", a.plane.groups, quantized.groups.size() * sizeof(QuantizedGroup));
+      read_only("margins of x", a.plane.margins, quantized.margins.size() * sizeof(float));
+    }
     grid.add_region("y", a.y, x.size_bytes(), 4, false);
     grid.add_region("the active mask", a.active_mask, result.mask.size(), 1, false);
     grid.add_region("the workspace", a.workspace, static_cast<std::size_t>(a.layout.bytes), 4, run > 0);
