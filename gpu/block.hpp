@@ -9,6 +9,7 @@
 //   PerLane<T>                        a value of each lane, kept from one lanes() to the next: p[lane]
 //   shared()                          the block's shared memory
 //   load(p), store(p, v)              every access to shared or device memory, inside lanes()
+//   atomic_add(p, v)                  of 64-bit integers in shared memory, inside lanes()
 //   load_fresh(p)                     of what other blocks wrote before a grid barrier
 //   ballot(p), fold(p), uniform(p)    over the warp: bits of a PerLane<bool>; sums of 64 partials, by the canonical tree;
 //                                     the value that all lanes hold

@@ -46,6 +46,10 @@ class DeviceBlock {
     *p = value;
   }
 
+  __device__ __forceinline__ void atomic_add(std::int64_t* p, std::int64_t value) const {
+    atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(value));
+  }
+
   __device__ __forceinline__ std::uint32_t ballot(const PerLane<bool>& p) const { return __ballot_sync(~0u, p[0]); }
   template <class T>
   __device__ __forceinline__ T uniform(const PerLane<T>& p) const {

@@ -1,21 +1,45 @@
 #include "kernels.hpp"
 
+#include <iterator>
+
 namespace signsplit::gpu {
 
-// Defined by kernel_entries.cuh, one per weight type.
-KernelEntry find_f32_kernel(KernelKind kind, bool one_token);
-KernelEntry find_bf16_kernel(KernelKind kind, bool one_token);
+// Defined by kernel_entries.cuh in the .cu files.
+#define SIGNSPLIT_DECLARE(type)                   \
+  KernelEntry find_fused_##type(bool one_token);  \
+  KernelEntry find_first_##type(bool one_token);  \
+  KernelEntry find_second_##type(bool one_token); \
+  KernelEntry find_split_##type(bool one_token);  \
+  KernelEntry find_certified_##type(bool one_token);
+SIGNSPLIT_DECLARE(f32)
+SIGNSPLIT_DECLARE(bf16)
+#undef SIGNSPLIT_DECLARE
+
+namespace {
+
+/// The finders of one weight type.
+struct Finders {
+  KernelEntry (*fused)(bool);
+  KernelEntry (*first)(bool);
+  KernelEntry (*second)(bool);
+  KernelEntry (*split)(bool);
+  KernelEntry (*certified)(bool);
+};
+#define SIGNSPLIT_FINDERS(type) \
+  Finders { find_fused_##type, find_first_##type, find_second_##type, find_split_##type, find_certified_##type }
+
+}  // namespace
 
 KernelEntry find_kernel(KernelKind kind, Strategy strategy, DType dtype, index_t batch) {
-  if (strategy != Strategy::row_fused && strategy != Strategy::unfused) return {};
   const bool one_token = token_block(batch) == 1;
-  switch (dtype) {
-    case DType::f32: return find_f32_kernel(kind, one_token);
-    case DType::bf16: return find_bf16_kernel(kind, one_token);
-    case DType::f16:
-    case DType::int8: break;
-  }
-  return {};
+  const Finders types[] = {SIGNSPLIT_FINDERS(f32), SIGNSPLIT_FINDERS(bf16)};  // in the order of DType
+  const auto index = static_cast<std::size_t>(dtype);
+  if (index >= std::size(types)) return {};
+  const Finders& find = types[index];
+  if (kind == KernelKind::first) return find.first(one_token);
+  if (kind == KernelKind::second) return find.second(one_token);
+  if (strategy == Strategy::sign_split) return find.split(one_token);
+  return strategy == Strategy::certified ? find.certified(one_token) : find.fused(one_token);
 }
 
 }  // namespace signsplit::gpu

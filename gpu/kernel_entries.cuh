@@ -20,24 +20,20 @@ inline constexpr int kMaxThreads = (8 + 1) * kWarpLanes;
     signsplit::gpu::body<signsplit::gpu::DeviceBlock, signsplit::gpu::weight, tokens>(block, arguments);  \
   }
 
-// The six row kernels of a type, and the function that finds them.
-#define SIGNSPLIT_ROW_KERNELS(type, weight)                                              \
-  SIGNSPLIT_KERNEL(signsplit_fused_##type##_t1, fused_kernel, weight, 1)                 \
-  SIGNSPLIT_KERNEL(signsplit_fused_##type##_t4, fused_kernel, weight, 4)                 \
-  SIGNSPLIT_KERNEL(signsplit_first_##type##_t1, first_kernel, weight, 1)                 \
-  SIGNSPLIT_KERNEL(signsplit_first_##type##_t4, first_kernel, weight, 4)                 \
-  SIGNSPLIT_KERNEL(signsplit_second_##type##_t1, second_kernel, weight, 1)               \
-  SIGNSPLIT_KERNEL(signsplit_second_##type##_t4, second_kernel, weight, 4)               \
-  namespace signsplit::gpu {                                                             \
-  KernelEntry find_##type##_kernel(KernelKind kind, bool one_token) {                    \
-    switch (kind) {                                                                      \
-      case KernelKind::fused:                                                            \
-        return one_token ? SIGNSPLIT_ENTRY(signsplit_fused_##type##_t1) : SIGNSPLIT_ENTRY(signsplit_fused_##type##_t4);    \
-      case KernelKind::first:                                                            \
-        return one_token ? SIGNSPLIT_ENTRY(signsplit_first_##type##_t1) : SIGNSPLIT_ENTRY(signsplit_first_##type##_t4);    \
-      case KernelKind::second: break;                                                    \
-    }                                                                                    \
-    return one_token ? SIGNSPLIT_ENTRY(signsplit_second_##type##_t1) : SIGNSPLIT_ENTRY(signsplit_second_##type##_t4);      \
-  }                                                                                      \
-  }
 #define SIGNSPLIT_ENTRY(name) (KernelEntry{reinterpret_cast<const void*>(&name), #name})
+
+// A kernel for one token and one for more, and the function that finds them: find_<kind>_<type>(one_token).
+#define SIGNSPLIT_TOKEN_KERNELS(kind, type, body, weight)                                                   \
+  SIGNSPLIT_KERNEL(signsplit_##kind##_##type##_t1, body, weight, 1)                                         \
+  SIGNSPLIT_KERNEL(signsplit_##kind##_##type##_t4, body, weight, 4)                                         \
+  namespace signsplit::gpu {                                                                                \
+  KernelEntry find_##kind##_##type(bool one_token) {                                                        \
+    return one_token ? SIGNSPLIT_ENTRY(signsplit_##kind##_##type##_t1) : SIGNSPLIT_ENTRY(signsplit_##kind##_##type##_t4); \
+  }                                                                                                         \
+  }
+
+// unfused and row_fused.
+#define SIGNSPLIT_ROW_KERNELS(type, weight)                        \
+  SIGNSPLIT_TOKEN_KERNELS(fused, type, fused_kernel, weight)       \
+  SIGNSPLIT_TOKEN_KERNELS(first, type, first_kernel, weight)       \
+  SIGNSPLIT_TOKEN_KERNELS(second, type, second_kernel, weight)

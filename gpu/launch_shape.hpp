@@ -37,8 +37,8 @@ SIGNSPLIT_HD constexpr int tile_lag(const Plan& plan, const Problem& problem) {
 /// Byte offsets into a block's shared memory.
 struct SharedLayout {
   index_t barriers = 0;      ///< 8-byte words: full, empty [kMaxStages]; listed, taken [3][kMaxTileBuffers]
-  index_t counts = 0;        ///< [consumer warps][2] u64: active, active_union; then [consumer warps][16] u32: x not finite
-  index_t norms = 0;         ///< [16] f64, norms of x (sign_split)
+  index_t counts = 0;        ///< [consumer warps][3] u64: active, active_union, rechecked; then [consumer warps][16] u32: x not finite
+  index_t norms = 0;         ///< sign_split: [16] f64, norms of x; then [consumer warps][72] i64 for exact sums
   index_t tiles = 0;         ///< [tile_buffers] TileState, then the row lists
   index_t tile_bytes = 0;    ///< of one tile's state
   index_t lists = 0;         ///< [3][tile_buffers][hidden_tile + 1] i32: how many, then which rows of the tile
@@ -109,8 +109,9 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
 
   SharedLayout& at = launch.shared;
   at.counts = (2 * kMaxStages + 6 * kMaxTileBuffers) * 8;
-  at.norms = round_up(at.counts + limits.consumer_warps * (2 * 8 + kMaxBatch * 4), 128);
-  at.tiles = at.norms + kMaxBatch * 8;
+  at.norms = round_up(at.counts + limits.consumer_warps * (3 * 8 + kMaxBatch * 4), 128);
+  at.tiles = at.norms + (plan.strategy == Strategy::sign_split ? (kMaxBatch + limits.consumer_warps * 72) * 8 : 0);
+  at.tiles = round_up(at.tiles, 128);
   at.tile_bytes = round_up(plan.hidden_tile * (launch.tokens * tile_state_arrays(plan) + 2) * 4, 128);
   at.lists = at.tiles + launch.tile_buffers * at.tile_bytes;
   index_t used = round_up(at.lists + 3 * launch.tile_buffers * (plan.hidden_tile + 1) * 4, 128);

@@ -7,8 +7,8 @@
 namespace signsplit::gpu {
 
 /// What the strategies' consumers share: x, the products, y, the lists of active rows, the statistics. T tokens are
-/// computed together.
-template <class Block, class Weight, int T>
+/// computed together. With kStreams the products can give Σ|x||w| beside Σx·w.
+template <class Block, class Weight, int T, bool kStreams = false>
 class Consumer {
  public:
   SIGNSPLIT_DEVICE Consumer(Block& block, const KernelArguments& a)
@@ -75,6 +75,7 @@ class Consumer {
       if (lane != 0) return;
       block_.store(shared_.counts(block_.warp()), static_cast<std::uint64_t>(active_));
       block_.store(shared_.counts(block_.warp()) + 1, static_cast<std::uint64_t>(active_union_));
+      block_.store(shared_.counts(block_.warp()) + 2, static_cast<std::uint64_t>(rechecked_));
     });
     block_.sync_consumers();
     if (block_.warp() != 0) return;
@@ -85,6 +86,7 @@ class Consumer {
       for (int warp = 0; warp < a_.launch.consumer_warps; ++warp) {
         total.active += block_.load(shared_.counts(warp));
         total.active_union += block_.load(shared_.counts(warp) + 1);
+        total.rechecked += block_.load(shared_.counts(warp) + 2);
       }
       fill_statistics(total);
       if (add) add_to(total, block_.load(to));
@@ -101,22 +103,26 @@ class Consumer {
   struct Counted {
     std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0;
     std::uint32_t panels = 0, plane_units = 0, survivors = 0;  // certified
+    std::uint64_t tile_elems = 0;                              // sign_split: of W1 (and as many of the gate), by K tiles
+    std::uint32_t redone = 0, repaired = 0, down_again = 0;
   };
 
   // ---- products ----
 
   /// Dot products of the rows of a selection that come through the ring, columns [begin, end), with all tokens:
-  /// out[place(row)][token]. `unit(row)` is the row's unit. Each row is computed by the warp that owns it.
+  /// out[place(row)][token]; Σ|x||w| by the same order goes to `absolute`, unless that is null. Each row is computed by the
+  /// warp that owns it.
   template <class Place>
-  SIGNSPLIT_DEVICE void dot(int rows, int begin, int end, const RowScales& scales, int first_unit, float* out, Place&& place) {
-    PerLane<Partials<T>> sums;
+  SIGNSPLIT_DEVICE void dot(int rows, int begin, int end, const RowScales& scales, int first_unit, float* out,
+                            float* absolute, Place&& place) {
+    PerLane<Partials<T>> sums[kStreams ? 2 : 1];
     for_chunks(a_.launch, rows, begin, end, [&](const Chunk& chunk) {
       const auto* stage = reinterpret_cast<const Stored*>(next_stage());
       if (owner_of(a_.launch, chunk.first_row) == block_.warp()) {
         if (chunk.first && chunk.last) {
-          dot_whole(chunk, stage, scales, first_unit, out, place, sums);
+          dot_whole(chunk, stage, scales, first_unit, out, absolute, place, sums);
         } else {
-          dot_segment(chunk, stage, scales, first_unit, out, place, sums);
+          dot_segment(chunk, stage, scales, first_unit, out, absolute, place, sums);
         }
       }
       release_stage();
@@ -147,18 +153,29 @@ class Consumer {
     });
   }
 
+  /// The place in the tile of the i-th row of a selection; no list: the tile's rows in order. Inside lanes().
+  SIGNSPLIT_DEVICE auto place_in(const std::int32_t* list) {
+    return [this, list](int row) { return list == nullptr ? row : block_.load(list + row); };
+  }
+  [[nodiscard]] SIGNSPLIT_DEVICE RowScales row_scales(bool of_gate) const {
+    const index_t group = a_.problem.group;
+    return {of_gate ? a_.weights.gate_scales : a_.weights.up_scales,
+            static_cast<int>(group == 0 ? 1 : ceil_div(a_.problem.d_model, group)), static_cast<int>(group)};
+  }
+
   // ---- lists ----
 
   /// Warp 0 writes down which units are wanted, in ascending order, and tells all who wait for the list. The consumers
-  /// have passed a barrier since `wanted` was written.
-  SIGNSPLIT_DEVICE void publish(ListKind kind, int number, const std::uint32_t* wanted, int units) {
+  /// have passed a barrier since what `wanted(unit of the tile)` reads was written.
+  template <class Wanted>
+  SIGNSPLIT_DEVICE void publish(ListKind kind, int number, int units, Wanted&& wanted) {
     if (block_.warp() != 0) return;
     block_.wait(shared_.taken(kind, number), shared_.list_parity(number) ^ 1u);  // of the list that was here before
     const RowList list = shared_.list(kind, number);
     std::int32_t count = 0;
     for (int base = 0; base < units; base += kWarpLanes) {
       PerLane<bool> want;
-      block_.lanes([&](int lane) { want[lane] = base + lane < units && block_.load(wanted + base + lane) != 0; });
+      block_.lanes([&](int lane) { want[lane] = base + lane < units && wanted(base + lane); });
       const std::uint32_t mask = block_.ballot(want);
       block_.lanes([&](int lane) {
         const int before = bit_count(mask & ((1u << lane) - 1u));
@@ -251,7 +268,7 @@ class Consumer {
   float* partial_y_ = nullptr;  // where it goes
   Phase phase_ = Phase::fused;
   std::uint32_t strict_tokens_ = 0;  // bit b: a value of x of token b is not finite
-  std::uint32_t active_ = 0, active_union_ = 0;  // counted by this warp alone
+  std::uint32_t active_ = 0, active_union_ = 0, rechecked_ = 0;  // counted by this warp alone
   Counted counted_;
 
  private:
@@ -262,7 +279,17 @@ class Consumer {
     total.bytes_up = counted_.up_rows * row_bytes;
     total.bytes_gate = counted_.gate_rows * row_bytes;
     total.bytes_down = counted_.down_rows * row_bytes;
-    total.pushed_rows = counted_.down_rows;
+    total.pushed_rows = counted_.down_rows - counted_.repaired;
+    if (a_.plan.strategy == Strategy::sign_split) {
+      const std::uint64_t tiles = counted_.tile_elems * static_cast<std::uint64_t>(dtype_bytes(a_.problem.dtype));
+      const std::uint64_t again = (counted_.redone + total.rechecked) * row_bytes;
+      total.bytes_up += tiles + again;
+      if (a_.problem.gated) total.bytes_gate += tiles + again;
+      total.bytes_up_again = a_.problem.gated ? 2 * again : again;
+      total.bytes_down_again = counted_.down_again * row_bytes;
+      total.redone = counted_.redone;
+      total.repaired = counted_.repaired;
+    }
     total.tiles = counted_.tiles;
     total.bytes_plane = counted_.panels * static_cast<std::uint64_t>(a_.plane.layout.bytes());
     total.certified = counted_.plane_units - counted_.survivors;
@@ -300,43 +327,55 @@ class Consumer {
   }
 
   template <class Place, class Sums>
-  SIGNSPLIT_DEVICE void dot_whole(const Chunk& chunk, const Stored* stage, const RowScales& scales, int first_unit,
-                                  float* out, Place& place, Sums& sums) {
+  SIGNSPLIT_DEVICE void dot_whole(const Chunk& chunk, const Stored* stage, const RowScales& scales, int first_unit, float* out,
+                                  float* absolute, Place& place, Sums& sums) {
     const int tokens = static_cast<int>(a_.launch.tokens), x_stride = static_cast<int>(a_.shape.d_padded);
     for (int row = 0; row < chunk.rows; row += kBlockRows) {
       const auto row_at = [&](int r) { return row + r < chunk.rows ? row + r : chunk.rows - 1; };
       const auto unit_of = [&](int r) { return first_unit + place(chunk.first_row + row_at(r)); };
       for (int token = 0; token < tokens; token += T) {
-        clear(sums);
-        add_rows_partials<Weight, T>(block_, chunk, stage, x_ + token * x_stride + chunk.column, x_stride,
-                                     scales, sums, row_at, unit_of);
-        const auto folded = block_.fold(sums);
-        block_.lanes([&](int lane) {
-          SIGNSPLIT_UNROLL
-          for (int i = 0; i < kBlockRows * T; ++i) {
-            if (lane != i || row + i / T >= chunk.rows) continue;
-            block_.store(out + place(chunk.first_row + row + i / T) * tokens + token + i % T, folded[lane].v[i]);
-          }
-        });
+        SIGNSPLIT_NO_UNROLL
+        for (int stream = 0; stream < (kStreams ? 2 : 1); ++stream) {
+          if (stream == 1 && absolute == nullptr) continue;
+          const std::uint32_t mask = !kStreams || stream == 0 ? kAllBits : kMagnitude;
+          clear(sums[0]);
+          add_rows_partials<Weight, T>(block_, chunk, stage, x_ + token * x_stride + chunk.column, x_stride, scales, mask,
+                                       sums[0], row_at, unit_of);
+          const auto folded = block_.fold(sums[0]);
+          float* to = stream == 0 ? out : absolute;
+          block_.lanes([&](int lane) {
+            SIGNSPLIT_UNROLL
+            for (int i = 0; i < kBlockRows * T; ++i) {
+              if (lane != i || row + i / T >= chunk.rows) continue;
+              block_.store(to + place(chunk.first_row + row + i / T) * tokens + token + i % T, folded[lane].v[i]);
+            }
+          });
+        }
       }
     }
   }
 
   template <class Place, class Sums>
   SIGNSPLIT_DEVICE void dot_segment(const Chunk& chunk, const Stored* stage, const RowScales& scales, int first_unit,
-                                    float* out, Place& place, Sums& sums) {
+                                    float* out, float* absolute, Place& place, Sums& sums) {
     const int tokens = static_cast<int>(a_.launch.tokens), x_stride = static_cast<int>(a_.shape.d_padded);
-    if (chunk.first) clear(sums);
-    add_segment_partials<Weight, T>(block_, chunk, stage, x_ + chunk.column, x_stride, tokens, scales,
-                                    sums, [&] { return first_unit + place(chunk.first_row); });
-    if (!chunk.last) return;
-    const auto folded = block_.fold(sums);
-    block_.lanes([&](int lane) {
-      SIGNSPLIT_UNROLL
-      for (int i = 0; i < kBlockRows * T; ++i) {
-        if (lane == i && i < tokens) block_.store(out + place(chunk.first_row) * tokens + i, folded[lane].v[i]);
-      }
-    });
+    SIGNSPLIT_UNROLL
+    for (int stream = 0; stream < (kStreams ? 2 : 1); ++stream) {
+      if (stream == 1 && absolute == nullptr) continue;
+      if (chunk.first) clear(sums[stream]);
+      add_segment_partials<Weight, T>(block_, chunk, stage, x_ + chunk.column, x_stride, tokens, scales,
+                                      stream == 0 ? kAllBits : kMagnitude, sums[stream],
+                                      [&] { return first_unit + place(chunk.first_row); });
+      if (!chunk.last) continue;
+      const auto folded = block_.fold(sums[stream]);
+      float* to = stream == 0 ? out : absolute;
+      block_.lanes([&](int lane) {
+        SIGNSPLIT_UNROLL
+        for (int i = 0; i < kBlockRows * T; ++i) {
+          if (lane == i && i < tokens) block_.store(to + place(chunk.first_row) * tokens + i, folded[lane].v[i]);
+        }
+      });
+    }
   }
 
   SIGNSPLIT_DEVICE void reduce_token(ColumnRange columns, int token) {

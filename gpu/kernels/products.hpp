@@ -41,18 +41,24 @@ SIGNSPLIT_DEVICE Pack<float, 2> scale_two(Block& block, Pack<float, 2> w, const 
   }
 }
 
-template <int T>
 SIGNSPLIT_DEVICE void multiply_add(Pack<float, 2>& sum, Pack<float, 2> x, Pack<float, 2> w) {
   sum.v[0] = fused_multiply_add(x.v[0], w.v[0], sum.v[0]);
   sum.v[1] = fused_multiply_add(x.v[1], w.v[1], sum.v[1]);
 }
 
+/// Keeps the bits of `mask`: all, or all but the sign.
+SIGNSPLIT_DEVICE Pack<float, 2> masked(Pack<float, 2> v, std::uint32_t mask) {
+  return {{float_of(bits_of(v.v[0]) & mask), float_of(bits_of(v.v[1]) & mask)}};
+}
+inline constexpr std::uint32_t kAllBits = 0xffffffffu, kMagnitude = 0x7fffffffu;
+
 /// Adds the columns of a chunk, k ascending, to the partials of 4 of its rows × T tokens. `row_at(i)` is the place of the
-/// i-th row in the stage, `unit_of(i)` its unit; the last row may be repeated. x: first column, first token.
+/// i-th row in the stage, `unit_of(i)` its unit; the last row may be repeated. x: first column, first token. mask kMagnitude
+/// sums |x||w| instead.
 template <class Weight, int T, class Block, class Sums, class RowAt, class UnitOf>
 SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const typename Weight::Stored* stage,
-                                        const float* x, int x_stride, const RowScales& scales, Sums& sums,
-                                        RowAt&& row_at, UnitOf&& unit_of) {
+                                        const float* x, int x_stride, const RowScales& scales, std::uint32_t mask,
+                                        Sums& sums, RowAt&& row_at, UnitOf&& unit_of) {
   using Stored = typename Weight::Stored;
   block.lanes([&](int lane) {
     const Stored* rows[kBlockRows];
@@ -63,16 +69,19 @@ SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const 
       units[r] = Weight::scaled ? unit_of(r) : 0;
     }
     Partials<T>& mine = sums[lane];
-    SIGNSPLIT_UNROLL_BY(2)
+    SIGNSPLIT_UNROLL_BY(T == 1 ? 2 : 1)
     for (int k = 2 * lane; k < chunk.columns; k += kAccumulators) {
       Pack<float, 2> xs[T];
       SIGNSPLIT_UNROLL
-      for (int t = 0; t < T; ++t) xs[t] = block.load(reinterpret_cast<const Pack<float, 2>*>(x + t * x_stride + k));
+      for (int t = 0; t < T; ++t) {
+        xs[t] = masked(block.load(reinterpret_cast<const Pack<float, 2>*>(x + t * x_stride + k)), mask);
+      }
       SIGNSPLIT_UNROLL
       for (int r = 0; r < kBlockRows; ++r) {
-        const auto w = scale_two<Weight>(block, load_two<Weight>(block, rows[r] + k), scales, units[r], chunk.column + k);
+        const auto stored = load_two<Weight>(block, rows[r] + k);
+        const auto w = masked(scale_two<Weight>(block, stored, scales, units[r], chunk.column + k), mask);
         SIGNSPLIT_UNROLL
-        for (int t = 0; t < T; ++t) multiply_add<T>(mine.v[r * T + t], xs[t], w);
+        for (int t = 0; t < T; ++t) multiply_add(mine.v[r * T + t], xs[t], w);
       }
     }
   });
@@ -82,19 +91,19 @@ SIGNSPLIT_DEVICE void add_rows_partials(Block& block, const Chunk& chunk, const 
 template <class Weight, int T, class Block, class Sums, class UnitOf>
 SIGNSPLIT_DEVICE void add_segment_partials(Block& block, const Chunk& chunk, const typename Weight::Stored* row,
                                            const float* x, int x_stride, int tokens, const RowScales& scales,
-                                           Sums& sums, UnitOf&& unit_of) {
+                                           std::uint32_t mask, Sums& sums, UnitOf&& unit_of) {
   block.lanes([&](int lane) {
     const int unit = Weight::scaled ? unit_of() : 0;
     Partials<T>& mine = sums[lane];
     for (int k = 2 * lane; k < chunk.columns; k += kAccumulators) {
-      const auto w = scale_two<Weight>(block, load_two<Weight>(block, row + k), scales, unit, chunk.column + k);
+      const auto w = masked(scale_two<Weight>(block, load_two<Weight>(block, row + k), scales, unit, chunk.column + k), mask);
       SIGNSPLIT_UNROLL
       for (int g = 0; g < kBlockRows; ++g) {
         if (g * T >= tokens) continue;
         SIGNSPLIT_UNROLL
         for (int t = 0; t < T; ++t) {
-          multiply_add<T>(mine.v[g * T + t],
-                          block.load(reinterpret_cast<const Pack<float, 2>*>(x + (g * T + t) * x_stride + k)), w);
+          const auto xs = block.load(reinterpret_cast<const Pack<float, 2>*>(x + (g * T + t) * x_stride + k));
+          multiply_add(mine.v[g * T + t], masked(xs, mask), w);
         }
       }
     }

@@ -62,7 +62,7 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     block_.sync_consumers();
     const ListKind kind = job == kFirst && selects_up() ? ListKind::up : ListKind::down;
     if (a_.plan.skip && !(kind == ListKind::down && phase_ == Phase::first_product)) {
-      this->publish(kind, tile.number, state.wanted, tile.units);
+      this->publish(kind, tile.number, tile.units, is_wanted(state));
     }
   }
 
@@ -76,8 +76,8 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
       list = shared_.list(kind, tile.number).rows;
       if (kind == ListKind::survivors) counted_.survivors += static_cast<std::uint32_t>(rows);
     }
-    this->dot(rows, 0, static_cast<int>(a_.shape.d_padded), row_scales(is_gate), tile.begin,
-              job == kFirst ? state.pre : state.up, place_in(list));
+    this->dot(rows, 0, static_cast<int>(a_.shape.d_padded), this->row_scales(is_gate), tile.begin,
+              job == kFirst ? state.pre : state.up, nullptr, this->place_in(list));
     (is_gate ? counted_.gate_rows : counted_.up_rows) += static_cast<std::uint32_t>(rows);
   }
 
@@ -95,7 +95,7 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     });
     counted_.plane_units += static_cast<std::uint32_t>(tile.units);
     block_.sync_consumers();
-    this->publish(ListKind::survivors, tile.number, state.wanted, tile.units);
+    this->publish(ListKind::survivors, tile.number, tile.units, is_wanted(state));
   }
 
   /// The first sum of a unit. One proven closed has none: −∞ stands for whatever it would be.
@@ -113,18 +113,12 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     }
     const int rows = a_.plan.skip ? this->wait_for_list(ListKind::down, tile.number) : tile.units;
     const std::int32_t* list = a_.plan.skip ? shared_.list(ListKind::down, tile.number).rows : nullptr;
-    this->add_rows(rows, tile.begin, state.coefficients, place_in(list));
+    this->add_rows(rows, tile.begin, state.coefficients, this->place_in(list));
     counted_.down_rows += static_cast<std::uint32_t>(rows);
   }
 
-  /// The place in the tile of the i-th row of a selection; no list: the tile's rows in order. Inside lanes().
-  SIGNSPLIT_DEVICE auto place_in(const std::int32_t* list) {
-    return [this, list](int row) { return list == nullptr ? row : this->block_.load(list + row); };
-  }
-  [[nodiscard]] SIGNSPLIT_DEVICE RowScales row_scales(bool of_gate) const {
-    const index_t group = a_.problem.group;
-    return {of_gate ? a_.weights.gate_scales : a_.weights.up_scales,
-            static_cast<int>(group == 0 ? 1 : ceil_div(a_.problem.d_model, group)), static_cast<int>(group)};
+  [[nodiscard]] SIGNSPLIT_DEVICE auto is_wanted(const TileState& state) {
+    return [this, wanted = state.wanted](int i) { return this->block_.load(wanted + i) != 0; };
   }
 
   /// Which up rows are to be read: those of gates that are open, or that must show a 0·∞.

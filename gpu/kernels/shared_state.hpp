@@ -76,13 +76,17 @@ class SharedState {
     return reinterpret_cast<float*>(at);
   }
   [[nodiscard]] SIGNSPLIT_DEVICE float* y() const { return reinterpret_cast<float*>(base_ + a_.launch.shared.y); }
-  /// [consumer warps][2]: active, active_union.
+  /// [consumer warps][3]: active, active_union, rechecked.
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint64_t* counts(int warp) const {
-    return reinterpret_cast<std::uint64_t*>(base_ + a_.launch.shared.counts) + 2 * warp;
+    return reinterpret_cast<std::uint64_t*>(base_ + a_.launch.shared.counts) + 3 * warp;
   }
   /// [consumer warps][kMaxBatch]: a value of x that this warp loaded for the token is not finite.
   [[nodiscard]] SIGNSPLIT_DEVICE std::uint32_t* x_nonfinite(int warp) const {
     return reinterpret_cast<std::uint32_t*>(counts(a_.launch.consumer_warps)) + warp * kMaxBatch;
+  }
+  /// A warp's scratch for an exact sum.
+  [[nodiscard]] SIGNSPLIT_DEVICE std::int64_t* limbs(int warp) const {
+    return reinterpret_cast<std::int64_t*>(norms() + kMaxBatch) + 72 * warp;
   }
   [[nodiscard]] SIGNSPLIT_DEVICE double* norms() const { return reinterpret_cast<double*>(base_ + a_.launch.shared.norms); }
 

@@ -22,12 +22,17 @@ class TileFinder {
   SIGNSPLIT_DEVICE explicit TileFinder(int wanted) : wanted_(wanted) {}
   [[nodiscard]] SIGNSPLIT_DEVICE HiddenRange found() const { return found_; }
   [[nodiscard]] SIGNSPLIT_DEVICE int events() const { return events_; }
+  [[nodiscard]] SIGNSPLIT_DEVICE int count() const { return seen_; }
+  /// sign_split, where a tile comes once for every K tile.
+  [[nodiscard]] SIGNSPLIT_DEVICE KRange k() const { return k_; }
 
   SIGNSPLIT_DEVICE void begin_part(index_t, Phase) {}
   SIGNSPLIT_DEVICE void certify(HiddenRange) {}
   SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange) { ++events_; }
   SIGNSPLIT_DEVICE void activate(HiddenRange) {}
-  SIGNSPLIT_DEVICE void push(HiddenRange, KRange) {}
+  SIGNSPLIT_DEVICE void push(HiddenRange, KRange k) {
+    if (seen_ == wanted_) k_ = k;
+  }
   SIGNSPLIT_DEVICE void correct(HiddenRange) {}
   SIGNSPLIT_DEVICE void load_h(HiddenRange) {}
   SIGNSPLIT_DEVICE void reduce(ColumnRange) {}
@@ -43,6 +48,7 @@ class TileFinder {
   }
   int wanted_, seen_ = 0, events_ = 0;
   HiddenRange found_{};
+  KRange k_{};
 };
 
 /// What is done in one round: a tile, or none, for each kind of step.
@@ -62,24 +68,23 @@ struct Round {
 template <class Block, class Steps>
 SIGNSPLIT_DEVICE void run_parts(Block& block, const KernelArguments& a, Phase phase, Steps& steps) {
   const int shift = a.plan.strategy == Strategy::certified ? 1 : 0, lag = a.launch.lag;
-  int number = 0;
+  int first_number = 0;
   for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
-    Tile now, ago1, ago2, ago3;
-    const auto ago = [&](int rounds) { return rounds == 0 ? now : rounds == 1 ? ago1 : rounds == 2 ? ago2 : ago3; };
-    for (int n = 0;; ++n) {
+    TileFinder all(-1);
+    walk(a.plan, a.shape, phase, part, all);
+    const auto tile_at = [&](int n) {
       TileFinder finder(n);
-      walk(a.plan, a.shape, phase, part, finder);
-      if (n == 0) steps.begin(part, phase, finder.events());
-      ago3 = ago2;
-      ago2 = ago1;
-      ago1 = now;
-      now = {static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), number};
-      if (now.units > 0) ++number;
-      const Round round{shift > 0 ? now : Tile{}, ago(shift), lag - shift == 2 ? ago(lag - 1) : Tile{}, ago(lag)};
-      if (now.units == 0 && round.first.units == 0 && round.selected.units == 0 && round.down.units == 0) break;
-      steps.round(round);
+      if (n >= 0 && n < all.count()) walk(a.plan, a.shape, phase, part, finder);
+      return Tile{static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), first_number + n};
+    };
+    steps.begin(part, phase, all.events());
+    SIGNSPLIT_NO_UNROLL
+    for (int n = 0; n < all.count() + lag; ++n) {
+      steps.round(Round{shift > 0 ? tile_at(n) : Tile{}, tile_at(n - shift), lag - shift == 2 ? tile_at(n - lag + 1) : Tile{},
+                        tile_at(n - lag)});
     }
     steps.finish();
+    first_number += all.count();
   }
 }
 

@@ -24,6 +24,11 @@ void EmulatedBlock::check_write(std::byte* p, std::size_t bytes, std::size_t ali
   grid_.region_of(p, bytes).write(p, bytes, {id_, lane_, grid_.phase_, &grid_.warps_[id_].clock});
 }
 
+void EmulatedBlock::check_atomic(std::byte* p, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(p) % bytes != 0) throw EmulationError("unaligned atomic");
+  grid_.region_of(p, bytes).update_atomically(p, bytes, {id_, kNoLane, grid_.phase_, &grid_.warps_[id_].clock});
+}
+
 void EmulatedBlock::init(std::uint64_t* word, int arrivals) { make_barrier(word, arrivals, false); }
 void EmulatedBlock::init_for_copies(std::uint64_t* word) { make_barrier(word, 1, true); }
 void EmulatedBlock::make_barrier(std::uint64_t* word, int arrivals, bool copies) {
@@ -62,7 +67,7 @@ void EmulatedBlock::issue_copies(std::byte* to, std::size_t bytes, const std::ve
   if (bytes % 16 != 0) throw EmulationError("a copy is not a multiple of 16 bytes");
   const std::size_t stage_bytes = bytes * from.size();
   if (grid_.fault_now(Fault::Kind::wrong_slot)) to += (stage_bytes + 127) / 128 * 128;
-  const Access access{id_, -1, ++grid_.phase_, &grid_.warps_[id_].clock};
+  const Access access{id_, kNoLane, ++grid_.phase_, &grid_.warps_[id_].clock};
   for (std::size_t row = 0; row < from.size(); ++row) {
     std::byte* at = to + row * bytes;
     std::size_t moved = bytes;

@@ -84,6 +84,11 @@ class EmulatedBlock {
     *p = value;
   }
 
+  void atomic_add(std::int64_t* p, std::int64_t value) {
+    check_atomic(reinterpret_cast<std::byte*>(p), sizeof *p);
+    *p += value;
+  }
+
   [[nodiscard]] std::uint32_t ballot(const PerLane<bool>& p) const {
     std::uint32_t bits = 0;
     for (int lane = 0; lane < 32; ++lane) bits |= (p[lane] ? 1u : 0u) << lane;
@@ -140,6 +145,7 @@ class EmulatedBlock {
   void begin_lanes();
   void check_read(const std::byte* p, std::size_t bytes, std::size_t alignment);
   void check_write(std::byte* p, std::size_t bytes, std::size_t alignment);
+  void check_atomic(std::byte* p, std::size_t bytes);
   void issue_copies(std::byte* to, std::size_t bytes, const std::vector<const std::byte*>& from, std::uint64_t* full);
   void make_barrier(std::uint64_t* word, int arrivals, bool copies);
   void meet(int kind, int key, int count, bool runs_through);

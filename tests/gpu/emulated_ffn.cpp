@@ -1,6 +1,7 @@
 #include "emulated_ffn.hpp"
 
 #include "kernels/row_kernels.hpp"
+#include "kernels/split_steps.hpp"
 #include "signsplit/certificate.hpp"
 
 namespace signsplit::test {
@@ -24,6 +25,9 @@ EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) 
     case gpu::KernelKind::first: return [&a](EmulatedBlock& block) { gpu::first_kernel<EmulatedBlock, Weight, T>(block, a); };
     case gpu::KernelKind::second: return [&a](EmulatedBlock& block) { gpu::second_kernel<EmulatedBlock, Weight, T>(block, a); };
     case gpu::KernelKind::fused: break;
+  }
+  if (a.plan.strategy == Strategy::sign_split) {
+    return [&a](EmulatedBlock& block) { gpu::split_kernel<EmulatedBlock, Weight, T>(block, a); };
   }
   if (a.plan.strategy == Strategy::certified) {
     return [&a](EmulatedBlock& block) { gpu::certified_kernel<EmulatedBlock, Weight, T>(block, a); };

@@ -24,6 +24,9 @@ inline void join(Clock& into, const Clock& other) {
   for (std::size_t i = 0; i < into.size(); ++i) into[i] = into[i] < other[i] ? other[i] : into[i];
 }
 
+/// The lane of what no single lane does: copies, and atomic updates, which any lanes may do to the same cell.
+inline constexpr int kNoLane = -1;
+
 /// One access: by which lane of which warp, in which lanes() call, knowing what.
 struct Access {
   std::size_t warp = 0;
@@ -61,6 +64,13 @@ class Region {
   void write(std::byte* p, std::size_t bytes, const Access& by) {
     if (cell_bytes_ == 0) throw EmulationError("write into read-only " + name_);
     for_cells(p, bytes, [&](std::size_t c) {
+      check_free_to_write(c, by);
+      set(c, State::written, by);
+    });
+  }
+  void update_atomically(std::byte* p, std::size_t bytes, const Access& by) {
+    for_cells(p, bytes, [&](std::size_t c) {
+      if (cells_[c].state != State::written) fail("atomic update of memory that nothing wrote", c, by);
       check_free_to_write(c, by);
       set(c, State::written, by);
     });

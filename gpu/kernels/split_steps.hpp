@@ -1,0 +1,398 @@
+// sign_split: K tile by K tile, what is summed so far goes through W2 at once, and is repaired at the end of the hidden tile.
+// Producer and consumers go through the same rounds; a round is one K tile, the last one of a hidden tile repairs too.
+#pragma once
+
+#include "consumer.hpp"
+#include "producer.hpp"
+#include "split_unit.hpp"
+
+namespace signsplit::gpu {
+
+/// Numbers the lists of a block, of each kind in its own sequence.
+class ListNumbers {
+ public:
+  SIGNSPLIT_DEVICE int next(ListKind kind) { return kind == ListKind::down ? down_++ : kind == ListKind::up ? up_++ : first_++; }
+
+ private:
+  int first_ = 0, up_ = 0, down_ = 0;
+};
+
+/// Goes over the K tiles of the tiles of a block's parts: steps.round(tile, k).
+template <class Block, class Steps>
+SIGNSPLIT_DEVICE void run_split_parts(Block& block, const KernelArguments& a, Steps& steps) {
+  const int k_tiles = static_cast<int>(k_tile_count(a.plan, a.shape));
+  int first_number = 0;
+  for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
+    TileFinder all(-1);
+    walk(a.plan, a.shape, Phase::fused, part, all);
+    steps.begin(part, Phase::fused, all.events());
+    SIGNSPLIT_NO_UNROLL
+    for (int n = 0; n < all.count(); ++n) {
+      TileFinder finder(n);
+      walk(a.plan, a.shape, Phase::fused, part, finder);
+      const HiddenRange hidden = finder.found();
+      steps.round(Tile{static_cast<int>(hidden.begin), static_cast<int>(hidden.size()), first_number + n / k_tiles}, finder.k());
+    }
+    steps.finish();
+    first_number += all.count() / k_tiles;
+  }
+}
+
+template <class Block>
+class SplitProducerSteps {
+ public:
+  SIGNSPLIT_DEVICE SplitProducerSteps(Block& block, const KernelArguments& a) : a_(a), copier_(block, a) {}
+
+  SIGNSPLIT_DEVICE void begin(index_t, Phase, int) {}
+  SIGNSPLIT_DEVICE void finish() {}
+  SIGNSPLIT_DEVICE void round(Tile tile, KRange k) {
+    const DeviceWeights& w = a_.weights;
+    const bool gated = a_.problem.gated;
+    const std::byte* first = gated ? w.gate : w.up;
+    copier_.copy_range(first, tile.begin, tile.units, static_cast<int>(k.begin), static_cast<int>(k.end));
+    if (gated) copier_.copy_range(w.up, tile.begin, tile.units, static_cast<int>(k.begin), static_cast<int>(k.end));
+    copy_list(w.down, tile, ListKind::down);
+    if (!k.last) return;
+    copy_list(first, tile, ListKind::survivors);
+    if (gated) copy_list(w.up, tile, ListKind::up);
+    copy_list(w.down, tile, ListKind::down);
+  }
+
+ private:
+  SIGNSPLIT_DEVICE void copy_list(const std::byte* matrix, Tile tile, ListKind kind) {
+    copier_.copy_list(matrix, tile.begin, kind, numbers_.next(kind));
+  }
+
+  const KernelArguments& a_;
+  RowCopier<Block> copier_;
+  ListNumbers numbers_;
+};
+
+template <class Block, class Weight, int T>
+class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
+  using Base = Consumer<Block, Weight, T, true>;
+  template <class V>
+  using PerLane = typename Block::template PerLane<V>;
+
+ public:
+  using Base::Base;
+
+  /// Euclidean norms of x, rounded up, added in the CPU executor's order. After load_x().
+  SIGNSPLIT_DEVICE void measure_x() {
+    for (int token = block_.warp(); token < a_.problem.batch; token += a_.launch.consumer_warps) {
+      block_.lanes([&](int lane) {
+        if (lane != 0) return;
+        const index_t d = a_.problem.d_model;
+        double sum = 0.0;
+        for (index_t k = 0; k < d; ++k) {
+          const auto value = static_cast<double>(block_.load(a_.x + token * d + k));
+          sum += value * value;
+        }
+        block_.store(shared_.norms() + token, std::sqrt(sum) * (1.0 + 0x1p-52 * static_cast<double>(d + 4)));
+      });
+    }
+    block_.sync_consumers();
+  }
+
+  SIGNSPLIT_DEVICE void round(Tile tile, KRange k) {
+    const TileState state = shared_.tile(tile.number);
+    SIGNSPLIT_NO_UNROLL
+    for (int repairing = 0; repairing < (k.last ? 2 : 1); ++repairing) {  // one loop: the products are compiled once
+      const std::int32_t* list[2] = {nullptr, nullptr};
+      int rows = tile.units;
+      if (repairing != 0) {
+        block_.sync_consumers();  // all have added the last push
+        decide(tile, state);
+        rows = redo_lists(tile, state, list);
+      } else {
+        counted_.tile_elems += static_cast<std::uint64_t>(tile.units * k.size());
+      }
+      multiply(tile, state, rows, list, repairing != 0 ? KRange{0, a_.shape.d_padded} : k);
+      block_.sync_consumers();
+      if (repairing != 0) {
+        settle(tile, state);
+      } else {
+        push(tile, state, k.first);
+      }
+      add_wanted(tile, state, repairing != 0);
+    }
+  }
+
+ private:
+  using Base::a_;
+  using Base::block_;
+  using Base::counted_;
+  using Base::shared_;
+
+  [[nodiscard]] SIGNSPLIT_DEVICE int tokens() const { return static_cast<int>(a_.launch.tokens); }
+  [[nodiscard]] SIGNSPLIT_DEVICE const float* first_bias() const {
+    return a_.problem.gated ? a_.weights.gate_bias : a_.weights.up_bias;
+  }
+
+  SIGNSPLIT_DEVICE void multiply(Tile tile, const TileState& state, int rows, const std::int32_t* const (&list)[2], KRange k) {
+    SIGNSPLIT_NO_UNROLL
+    for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
+      const bool streams = a_.plan.variant == Variant::streams && list[0] == nullptr;
+      this->dot(rows, static_cast<int>(k.begin), static_cast<int>(k.end), this->row_scales(a_.problem.gated && matrix == 0),
+                tile.begin, matrix == 0 ? state.pre : state.up, streams ? state.absolute : nullptr,
+                this->place_in(matrix == 0 ? list[0] : list[1]));
+    }
+  }
+
+  // ---- push ----
+
+  SIGNSPLIT_DEVICE void push(Tile tile, const TileState& state, bool first) {
+    this->for_owned_units(tile.units, [&](int i) {
+      const int unit = tile.begin + i;
+      bool wanted = !a_.plan.skip || this->never_skipped(unit);
+      if (first) block_.store(state.already_read + i, 0u);
+      for (int b = 0; b < tokens(); ++b) {
+        const float c = b < a_.problem.batch ? push_one(unit, i, b, state, first) : 0.0f;
+        block_.store(state.coefficients + i * tokens() + b, c);
+        wanted = wanted || c != 0.0f;
+      }
+      block_.store(state.wanted + i, wanted ? kAdds : 0u);
+    });
+  }
+
+  SIGNSPLIT_DEVICE float push_one(int unit, int i, int token, const TileState& state, bool first) {
+    const int at = i * tokens() + token;
+    SplitUnit split = first ? SplitUnit{} : load_unit(state, at);
+    bool stopped = first ? this->strict(unit, token) : block_.load(state.stopped + at) != 0.0f;
+    float c = 0.0f;
+    if (!stopped) {
+      const bool gated = a_.problem.gated;
+      float z = block_.load(state.pre + at), up = gated ? block_.load(state.up + at) : 0.0f;
+      float absolute = a_.plan.variant == Variant::streams ? block_.load(state.absolute + at) : 0.0f;
+      if (first) {  // the bias belongs to the first tile
+        z = this->biased(first_bias(), unit, z);
+        if (gated) up = this->biased(a_.weights.up_bias, unit, up);
+        if (a_.weights.up_bias != nullptr) absolute += std::fabs(block_.load(a_.weights.up_bias + unit));
+      }
+      c = push_coefficient(a_, split, z, up, absolute, [&](float pre, float u) { return this->unit_h(unit, token, pre, u); });
+      if (!is_finite(c)) {  // the streams overflow where z need not: the unit is redone at the end of the tile
+        c = 0.0f;
+        stopped = true;
+      }
+    }
+    block_.store(state.positive + at, split.positive);
+    block_.store(state.negative + at, split.negative);
+    block_.store(state.pushed + at, split.pushed);
+    block_.store(state.stopped + at, stopped ? 1.0f : 0.0f);
+    return c;
+  }
+
+  [[nodiscard]] SIGNSPLIT_DEVICE SplitUnit load_unit(const TileState& state, int at) {
+    return {block_.load(state.positive + at), block_.load(state.negative + at), block_.load(state.pushed + at)};
+  }
+
+  // ---- repair ----
+
+  /// For every unit: what is to be added; `stopped` where it must be computed again, `absolute` where it is open.
+  SIGNSPLIT_DEVICE void decide(Tile tile, const TileState& state) {
+    for (int base = 0; this->owned_unit(base) < tile.units; base += kWarpLanes) {
+      PerLane<std::uint32_t> doubt;  // bit b: token b of the lane's unit
+      block_.lanes([&](int lane) {
+        const int i = this->owned_unit(base + lane);
+        doubt[lane] = i < tile.units ? doubtful(tile.begin + i, i, state) : 0u;
+      });
+      settle_exactly(tile, state, base, doubt);
+      block_.lanes([&](int lane) {
+        const int i = this->owned_unit(base + lane);
+        if (i < tile.units) decide_unit(tile.begin + i, i, state, doubt[lane]);
+      });
+    }
+  }
+
+  SIGNSPLIT_DEVICE std::uint32_t doubtful(int unit, int i, const TileState& state) {
+    std::uint32_t doubt = 0;
+    for (int b = 0; b < a_.problem.batch; ++b) {
+      const int at = i * tokens() + b;
+      if (block_.load(state.stopped + at) != 0.0f) continue;
+      const double norm = block_.load(shared_.norms() + b);
+      const bool gated = a_.problem.gated;
+      const double first = mass(norm, gated ? a_.weights.gate_norms : a_.weights.up_norms, first_bias(), unit);
+      const double up = gated ? mass(norm, a_.weights.up_norms, a_.weights.up_bias, unit) : 0.0;
+      if (sign_in_doubt(a_, load_unit(state, at), first, up)) doubt |= 1u << b;
+    }
+    return doubt;
+  }
+  [[nodiscard]] SIGNSPLIT_DEVICE double mass(double x_norm, const float* norms, const float* bias, int unit) {
+    return x_norm * static_cast<double>(block_.load(norms + unit)) +
+           (bias == nullptr ? 0.0 : std::fabs(static_cast<double>(block_.load(bias + unit))));
+  }
+
+  /// Exact sums for the units in doubt, by the whole warp: pre and up receive their values, absolute the sign (drelu: that
+  /// of both together).
+  SIGNSPLIT_DEVICE void settle_exactly(Tile tile, const TileState& state, int base, const PerLane<std::uint32_t>& doubt) {
+    for (int b = 0; b < a_.problem.batch; ++b) {
+      PerLane<bool> bit;
+      block_.lanes([&](int lane) { bit[lane] = ((doubt[lane] >> b) & 1u) != 0; });
+      const std::uint32_t units = block_.ballot(bit);
+      rechecked_count(units);
+      for (int lane_of = 0; lane_of < kWarpLanes; ++lane_of) {
+        if (((units >> lane_of) & 1u) != 0) settle_one(tile, state, this->owned_unit(base + lane_of), b);
+      }
+    }
+  }
+  SIGNSPLIT_DEVICE void rechecked_count(std::uint32_t units) { this->rechecked_ += static_cast<std::uint32_t>(bit_count(units)); }
+
+  SIGNSPLIT_DEVICE void settle_one(Tile tile, const TileState& state, int i, int token) {
+    const Activation act = a_.problem.activation;
+    const int unit = tile.begin + i, at = i * tokens() + token;
+    const float threshold = act.kind == ActivationKind::fatrelu ? act.threshold : 0.0f;
+    SIGNSPLIT_NO_UNROLL
+    for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
+      const bool is_first = matrix == 0, is_gate = is_first && a_.problem.gated;
+      const std::byte* rows = is_gate ? a_.weights.gate : a_.weights.up;
+      const auto* row = reinterpret_cast<const typename Weight::Stored*>(rows) + unit * a_.shape.d_padded;
+      const auto exact = exact_dot<Weight>(block_, shared_.limbs(block_.warp()), row, this->row_scales(is_gate), unit,
+                                           this->x_ + token * a_.shape.d_padded, static_cast<int>(a_.shape.d_padded),
+                                           is_gate ? a_.weights.gate_bias : a_.weights.up_bias, is_first ? threshold : 0.0f);
+      block_.lanes([&](int lane) {
+        if (lane != 0) return;
+        block_.store((is_first ? state.pre : state.up) + at, exact[lane].value);
+        if (is_first) block_.store(state.absolute + at, exact[lane].sign > 0 ? 1.0f : 0.0f);
+        if (!is_first && act.kind == ActivationKind::drelu && !(exact[lane].value > 0.0f)) block_.store(state.absolute + at, 0.0f);
+      });
+    }
+  }
+
+  SIGNSPLIT_DEVICE void decide_unit(int unit, int i, const TileState& state, std::uint32_t doubt) {
+    bool redo_row = false;
+    for (int b = 0; b < a_.problem.batch; ++b) {
+      const int at = i * tokens() + b;
+      const SplitUnit split = load_unit(state, at);
+      const bool in_doubt = ((doubt >> b) & 1u) != 0;
+      bool redo = block_.load(state.stopped + at) != 0.0f, open = false;
+      float c = 0.0f;
+      if (!redo) {
+        open = this->unit_open(split_sum(a_, split), a_.problem.gated ? split.negative : 0.0f);
+        const bool exact_open = in_doubt ? block_.load(state.absolute + at) != 0.0f : open;
+        if (exact_open != open) {
+          open = exact_open;
+          const float up = a_.problem.gated ? block_.load(state.up + at) : 0.0f;
+          const float h = open ? this->unit_h(unit, b, block_.load(state.pre + at), up) : 0.0f;
+          c = a_.plan.variant == Variant::ignore ? 0.0f : h - split.pushed;
+        } else {
+          c = correction(a_, split, open, in_doubt, redo);
+        }
+      }
+      block_.store(state.coefficients + at, c);
+      block_.store(state.stopped + at, redo ? 1.0f : 0.0f);
+      block_.store(state.absolute + at, open ? 1.0f : 0.0f);
+      redo_row = redo_row || redo;
+    }
+    block_.store(state.wanted + i, redo_row ? kAdds : 0u);
+  }
+
+  /// Lists the rows that are computed again. Returns how many.
+  SIGNSPLIT_DEVICE int redo_lists(Tile tile, const TileState& state, const std::int32_t* (&list)[2]) {
+    block_.sync_consumers();
+    int rows = 0;
+    for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
+      const ListKind kind = matrix == 0 ? ListKind::survivors : ListKind::up;
+      const int number = numbers_.next(kind);
+      this->publish(kind, number, tile.units, [&](int i) { return block_.load(state.wanted + i) != 0; });
+      rows = this->wait_for_list(kind, number);
+      list[matrix] = shared_.list(kind, number).rows;
+    }
+    counted_.redone += static_cast<std::uint32_t>(rows);
+    return rows;
+  }
+
+  /// Units computed again get h − u; then everything about the tile is known.
+  SIGNSPLIT_DEVICE void settle(Tile tile, const TileState& state) {
+    PerLane<std::uint32_t> open;
+    for (int base = 0; this->owned_unit(base) < tile.units; base += kWarpLanes) {
+      block_.lanes([&](int lane) {
+        const int i = this->owned_unit(base + lane);
+        open[lane] = i < tile.units ? settle_unit(tile.begin + i, i, state) : 0u;
+      });
+      this->count_open(open);
+    }
+  }
+
+  SIGNSPLIT_DEVICE std::uint32_t settle_unit(int unit, int i, const TileState& state) {
+    std::uint32_t open = 0;
+    bool adds = a_.plan.repair == Repair::full;
+    for (int b = 0; b < a_.problem.batch; ++b) {
+      const int at = i * tokens() + b;
+      bool is = block_.load(state.absolute + at) != 0.0f;
+      float c = block_.load(state.coefficients + at);
+      if (block_.load(state.stopped + at) != 0.0f) {
+        const float pre = this->biased(first_bias(), unit, block_.load(state.pre + at));
+        const float up = a_.problem.gated ? this->biased(a_.weights.up_bias, unit, block_.load(state.up + at)) : 0.0f;
+        is = this->unit_open(pre, up);
+        c = this->unit_h(unit, b, pre, up) - block_.load(state.pushed + at);
+        block_.store(state.coefficients + at, c);
+      }
+      if (is) open |= 1u << b;
+      this->write_mask(unit, b, is);
+      adds = adds || c != 0.0f;
+    }
+    block_.store(state.wanted + i, adds ? kAdds : this->never_skipped(unit) ? kShows : 0u);
+    return open;
+  }
+
+  // ---- product 2 ----
+
+  /// A unit's row of W2 is read because something is added, or only because skipping it would hide a 0·∞: that is a reason
+  /// only where the tile adds anything.
+  static constexpr std::uint32_t kAdds = 1, kShows = 2;
+
+  SIGNSPLIT_DEVICE void add_wanted(Tile tile, const TileState& state, bool repairing) {
+    block_.sync_consumers();
+    const int number = numbers_.next(ListKind::down);
+    if (block_.warp() == 0) {
+      const bool any = count_units(tile, [&](int i) { return block_.load(state.wanted + i) == kAdds; }) > 0;
+      const auto wanted = [&](int i) { return any && block_.load(state.wanted + i) != 0; };
+      counted_.down_again += static_cast<std::uint32_t>(
+          count_units(tile, [&](int i) { return wanted(i) && block_.load(state.already_read + i) != 0; }));
+      block_.lanes([&](int lane) {
+        for (int i = lane; i < tile.units; i += kWarpLanes) {
+          if (wanted(i)) block_.store(state.already_read + i, 1u);
+        }
+      });
+      this->publish(ListKind::down, number, tile.units, wanted);
+    }
+    const int rows = this->wait_for_list(ListKind::down, number);
+    this->add_rows(rows, tile.begin, state.coefficients, this->place_in(shared_.list(ListKind::down, number).rows));
+    counted_.down_rows += static_cast<std::uint32_t>(rows);
+    if (repairing) counted_.repaired += static_cast<std::uint32_t>(rows);
+  }
+
+  /// How many units of the tile satisfy is(i). By one warp.
+  template <class Is>
+  [[nodiscard]] SIGNSPLIT_DEVICE int count_units(Tile tile, Is&& is) {
+    int count = 0;
+    for (int base = 0; base < tile.units; base += kWarpLanes) {
+      PerLane<bool> bit;
+      block_.lanes([&](int lane) { bit[lane] = base + lane < tile.units && is(base + lane); });
+      count += bit_count(block_.ballot(bit));
+    }
+    return count;
+  }
+
+  ListNumbers numbers_;
+};
+
+template <class Block, class Weight, int T>
+SIGNSPLIT_DEVICE void split_kernel(Block& block, const KernelArguments& a) {
+  init_barriers(block, a);
+  block.launch_dependents();
+  if (block.warp() == a.launch.consumer_warps) {
+    SplitProducerSteps<Block> producer(block, a);
+    run_split_parts(block, a, producer);
+    return;
+  }
+  block.wait_for_primary();
+  SplitConsumerSteps<Block, Weight, T> consumer(block, a);
+  consumer.load_x();
+  consumer.measure_x();
+  run_split_parts(block, a, consumer);
+  reduce_slices(block, a, consumer);
+  consumer.write_statistics(false);
+}
+
+}  // namespace signsplit::gpu
