@@ -13,6 +13,8 @@ namespace signsplit::gpu {
   KernelEntry find_certified_##type(bool one_token);
 SIGNSPLIT_DECLARE(f32)
 SIGNSPLIT_DECLARE(bf16)
+SIGNSPLIT_DECLARE(f16)
+SIGNSPLIT_DECLARE(int8)
 #undef SIGNSPLIT_DECLARE
 
 namespace {
@@ -32,7 +34,8 @@ struct Finders {
 
 KernelEntry find_kernel(KernelKind kind, Strategy strategy, DType dtype, index_t batch) {
   const bool one_token = token_block(batch) == 1;
-  const Finders types[] = {SIGNSPLIT_FINDERS(f32), SIGNSPLIT_FINDERS(bf16)};  // in the order of DType
+  const Finders types[] = {SIGNSPLIT_FINDERS(f32), SIGNSPLIT_FINDERS(bf16), SIGNSPLIT_FINDERS(f16),
+                           SIGNSPLIT_FINDERS(int8)};  // in the order of DType
   const auto index = static_cast<std::size_t>(dtype);
   if (index >= std::size(types)) return {};
   const Finders& find = types[index];

@@ -8,11 +8,15 @@
 
 namespace signsplit::gpu {
 
+/// Most consumer warps of a block, on which a kernel's share of the registers depends. sign_split keeps two sums per
+/// accumulator and a unit's history: it gets twice the registers.
+SIGNSPLIT_HD constexpr int max_consumer_warps(Strategy strategy) { return strategy == Strategy::sign_split ? 4 : 8; }
+
 /// What a launch must know of a device.
 struct DeviceLimits {
   int multiprocessors = 1;
   index_t shared_bytes_per_block = 48 * 1024;  ///< with the opt-in limit
-  int consumer_warps = 8;                      ///< warps that compute; one more issues the copies
+  int consumer_warps = 8;                      ///< warps that compute, at most 8; one more issues the copies
   int max_stages = 32;                         ///< fewer, to see what bytes in flight are worth
 };
 
@@ -89,7 +93,7 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   const index_t elem = dtype_bytes(problem.dtype);
   LaunchShape launch;
   launch.ctas = static_cast<int>(smaller(limits.multiprocessors, plan.parts));
-  launch.consumer_warps = limits.consumer_warps;
+  launch.consumer_warps = static_cast<int>(smaller(limits.consumer_warps, max_consumer_warps(plan.strategy)));
   launch.tokens = round_up(problem.batch, token_block(problem.batch));
   launch.lag = tile_lag(plan, problem);
   launch.tile_buffers = launch.lag + 2;
@@ -101,7 +105,7 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   launch.stage_columns = smaller(shape.d_padded, larger(column_limit, kAccumulators));
   const index_t tile = smaller(plan.hidden_tile, ceil_div(shape.d_ff, plan.parts));
   const index_t row_limit = smaller(kWanted, budget / 8) / (launch.stage_columns * elem);
-  launch.stage_rows = larger(1, smaller(row_limit, ceil_div(tile, limits.consumer_warps)));
+  launch.stage_rows = larger(1, smaller(row_limit, ceil_div(tile, launch.consumer_warps)));
   launch.stage_bytes = round_up(launch.stage_rows * launch.stage_columns * elem, 128);
   if (plan.strategy == Strategy::certified) {  // 16 rows of one group of the plane, and the panel's tail
     launch.stage_bytes = larger(launch.stage_bytes, round_up((plan.plane_group + 4 + 8) * 16, 128));
@@ -109,8 +113,8 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
 
   SharedLayout& at = launch.shared;
   at.counts = (2 * kMaxStages + 6 * kMaxTileBuffers) * 8;
-  at.norms = round_up(at.counts + limits.consumer_warps * (3 * 8 + kMaxBatch * 4), 128);
-  at.tiles = at.norms + (plan.strategy == Strategy::sign_split ? (kMaxBatch + limits.consumer_warps * 72) * 8 : 0);
+  at.norms = round_up(at.counts + launch.consumer_warps * (3 * 8 + kMaxBatch * 4), 128);
+  at.tiles = at.norms + (plan.strategy == Strategy::sign_split ? (kMaxBatch + launch.consumer_warps * 72) * 8 : 0);
   at.tiles = round_up(at.tiles, 128);
   at.tile_bytes = round_up(plan.hidden_tile * (launch.tokens * tile_state_arrays(plan) + 2) * 4, 128);
   at.lists = at.tiles + launch.tile_buffers * at.tile_bytes;

@@ -45,12 +45,14 @@ class Consumer {
     strict_tokens_ = block_.ballot(bad);
   }
 
-  /// Partial y of a part starts at +0. `tile_events` counts as Statistics::tiles does.
-  SIGNSPLIT_DEVICE void begin(index_t part, Phase phase, int tile_events) {
+  /// Partial y of a part starts at +0.
+  SIGNSPLIT_DEVICE void begin(index_t part, Phase phase, const TileFinder& tiles) {
     phase_ = phase;
     ++counted_.parts;
-    counted_.tiles += static_cast<std::uint32_t>(tile_events);
+    counted_.tiles += static_cast<std::uint32_t>(tiles.events());
+    tiled_scales_ = tiles.scales();
     if (phase == Phase::first_product) return;
+    if (part == 0) counted_.scales += static_cast<std::uint32_t>(down_scale_bytes(a_.problem) / kScaleBytes);
     partial_y_ = reinterpret_cast<float*>(a_.workspace + a_.layout.partial_y) + part * a_.problem.batch * a_.shape.d_padded;
     y_ = a_.launch.y_in_shared ? shared_.y() : partial_y_;
     for_owned_y([&](index_t at) { block_.store(reinterpret_cast<Pack<float, 4>*>(y_ + at), Pack<float, 4>{}); });
@@ -101,7 +103,7 @@ class Consumer {
 
   /// What every warp counts alike: a block's share of a run stays below 2^32 rows.
   struct Counted {
-    std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0;
+    std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0, scales = 0;
     std::uint32_t panels = 0, plane_units = 0, survivors = 0;  // certified
     std::uint64_t tile_elems = 0;                              // sign_split: of W1 (and as many of the gate), by K tiles
     std::uint32_t redone = 0, repaired = 0, down_again = 0;
@@ -158,9 +160,8 @@ class Consumer {
     return [this, list](int row) { return list == nullptr ? row : block_.load(list + row); };
   }
   [[nodiscard]] SIGNSPLIT_DEVICE RowScales row_scales(bool of_gate) const {
-    const index_t group = a_.problem.group;
     return {of_gate ? a_.weights.gate_scales : a_.weights.up_scales,
-            static_cast<int>(group == 0 ? 1 : ceil_div(a_.problem.d_model, group)), static_cast<int>(group)};
+            static_cast<int>(scale_count(a_.problem, 0, a_.problem.d_model)), static_cast<int>(a_.problem.group)};
   }
 
   // ---- lists ----
@@ -270,18 +271,23 @@ class Consumer {
   std::uint32_t strict_tokens_ = 0;  // bit b: a value of x of token b is not finite
   std::uint32_t active_ = 0, active_union_ = 0, rechecked_ = 0;  // counted by this warp alone
   Counted counted_;
+  int tiled_scales_ = 0;  // int8: scales that the K tiles of a row read
 
  private:
   SIGNSPLIT_DEVICE void fill_statistics(Statistics& total) const {
     const auto tokens_bytes = static_cast<std::uint64_t>(a_.problem.batch * 4);
     const auto row_bytes = static_cast<std::uint64_t>(a_.shape.d_padded * dtype_bytes(a_.problem.dtype));
     const std::uint64_t columns = static_cast<std::uint64_t>(a_.shape.d_padded);
+    total.tiles = counted_.tiles;
+    total.bytes_scales = counted_.scales * static_cast<std::uint64_t>(kScaleBytes);
     total.bytes_up = counted_.up_rows * row_bytes;
     total.bytes_gate = counted_.gate_rows * row_bytes;
     total.bytes_down = counted_.down_rows * row_bytes;
     total.pushed_rows = counted_.down_rows - counted_.repaired;
     if (a_.plan.strategy == Strategy::sign_split) {
       const std::uint64_t tiles = counted_.tile_elems * static_cast<std::uint64_t>(dtype_bytes(a_.problem.dtype));
+      total.bytes_scales += total.rechecked * static_cast<std::uint64_t>((a_.problem.gated ? 2 : 1) * kScaleBytes *
+                                                                         scale_count(a_.problem, 0, a_.shape.d_padded));
       const std::uint64_t again = (counted_.redone + total.rechecked) * row_bytes;
       total.bytes_up += tiles + again;
       if (a_.problem.gated) total.bytes_gate += tiles + again;
@@ -290,7 +296,6 @@ class Consumer {
       total.redone = counted_.redone;
       total.repaired = counted_.repaired;
     }
-    total.tiles = counted_.tiles;
     total.bytes_plane = counted_.panels * static_cast<std::uint64_t>(a_.plane.layout.bytes());
     total.certified = counted_.plane_units - counted_.survivors;
     total.refined = counted_.survivors;

@@ -59,6 +59,7 @@ template <class Block>
 SIGNSPLIT_DEVICE int carry(Block& block, std::int64_t* limbs) {
   std::int64_t carried = 0;
   bool any = false;
+  SIGNSPLIT_NO_UNROLL
   for (int i = 0; i < kExactLimbs; ++i) {
     const std::int64_t sum = block.load(limbs + i) + carried;
     const bool last = i + 1 == kExactLimbs;
@@ -76,8 +77,10 @@ template <class Block>
 SIGNSPLIT_DEVICE float round_limbs(Block& block, const std::int64_t* limbs) {
   const auto digit = [&](int i) { return i < 0 ? std::uint64_t{0} : static_cast<std::uint64_t>(block.load(limbs + i)); };
   int top = kExactLimbs - 1;
+  SIGNSPLIT_NO_UNROLL
   while (top > 0 && digit(top) == 0) --top;
   bool rest = false;
+  SIGNSPLIT_NO_UNROLL
   for (int i = top - 3; i >= 0 && !rest; --i) rest = digit(i) != 0;
   const std::uint64_t upper = digit(top) << 32 | digit(top - 1), below = digit(top - 2);
   const int zeros = leading_zeros(upper);
@@ -101,9 +104,11 @@ SIGNSPLIT_DEVICE typename Block::template PerLane<ExactValue> exact_dot(Block& b
                                                                        const RowScales& scales, int unit, const float* x,
                                                                        int columns, const float* bias, float threshold) {
   block.lanes([&](int lane) {
+    SIGNSPLIT_NO_UNROLL
     for (int i = lane; i < kExactLimbs; i += kWarpLanes) block.store(limbs + i, std::int64_t{0});
   });
   block.lanes([&](int lane) {
+    SIGNSPLIT_NO_UNROLL
     for (int k = 2 * lane; k < columns; k += kAccumulators) {
       const auto w = scale_two<Weight>(block, load_two<Weight>(block, row + k), scales, unit, k);
       const auto xs = block.load(reinterpret_cast<const Pack<float, 2>*>(x + k));
@@ -120,6 +125,7 @@ SIGNSPLIT_DEVICE typename Block::template PerLane<ExactValue> exact_dot(Block& b
     if (lane != 0) return;
     const int sign = carry(block, limbs);
     const auto negate = [&] {
+      SIGNSPLIT_NO_UNROLL
       for (int i = 0; i < kExactLimbs; ++i) block.store(limbs + i, -block.load(limbs + i));
       return carry(block, limbs);
     };

@@ -74,7 +74,7 @@ class ProducerSteps {
  public:
   SIGNSPLIT_DEVICE ProducerSteps(Block& block, const KernelArguments& a) : a_(a), copier_(block, a) {}
 
-  SIGNSPLIT_DEVICE void begin(index_t, Phase phase, int) { phase_ = phase; }
+  SIGNSPLIT_DEVICE void begin(index_t, Phase phase, const TileFinder&) { phase_ = phase; }
   SIGNSPLIT_DEVICE void finish() {}
   SIGNSPLIT_DEVICE void round(const Round& round) {
     const DeviceWeights& w = a_.weights;

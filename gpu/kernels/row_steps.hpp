@@ -79,6 +79,8 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     this->dot(rows, 0, static_cast<int>(a_.shape.d_padded), this->row_scales(is_gate), tile.begin,
               job == kFirst ? state.pre : state.up, nullptr, this->place_in(list));
     (is_gate ? counted_.gate_rows : counted_.up_rows) += static_cast<std::uint32_t>(rows);
+    const index_t scales = job == kSelectedUp ? scale_count(a_.problem, 0, a_.shape.d_padded) : this->tiled_scales_;
+    counted_.scales += static_cast<std::uint32_t>(rows * scales);
   }
 
   /// Which units of a tile the plane cannot prove closed.

@@ -23,12 +23,12 @@ SIGNSPLIT_DEVICE void run_split_parts(Block& block, const KernelArguments& a, St
   const int k_tiles = static_cast<int>(k_tile_count(a.plan, a.shape));
   int first_number = 0;
   for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
-    TileFinder all(-1);
+    TileFinder all(a.problem);
     walk(a.plan, a.shape, Phase::fused, part, all);
-    steps.begin(part, Phase::fused, all.events());
+    steps.begin(part, Phase::fused, all);
     SIGNSPLIT_NO_UNROLL
     for (int n = 0; n < all.count(); ++n) {
-      TileFinder finder(n);
+      TileFinder finder(a.problem, n);
       walk(a.plan, a.shape, Phase::fused, part, finder);
       const HiddenRange hidden = finder.found();
       steps.round(Tile{static_cast<int>(hidden.begin), static_cast<int>(hidden.size()), first_number + n / k_tiles}, finder.k());
@@ -43,7 +43,7 @@ class SplitProducerSteps {
  public:
   SIGNSPLIT_DEVICE SplitProducerSteps(Block& block, const KernelArguments& a) : a_(a), copier_(block, a) {}
 
-  SIGNSPLIT_DEVICE void begin(index_t, Phase, int) {}
+  SIGNSPLIT_DEVICE void begin(index_t, Phase, const TileFinder&) {}
   SIGNSPLIT_DEVICE void finish() {}
   SIGNSPLIT_DEVICE void round(Tile tile, KRange k) {
     const DeviceWeights& w = a_.weights;
@@ -98,16 +98,16 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
     const TileState state = shared_.tile(tile.number);
     SIGNSPLIT_NO_UNROLL
     for (int repairing = 0; repairing < (k.last ? 2 : 1); ++repairing) {  // one loop: the products are compiled once
-      const std::int32_t* list[2] = {nullptr, nullptr};
+      RedoRows redo;
       int rows = tile.units;
       if (repairing != 0) {
         block_.sync_consumers();  // all have added the last push
         decide(tile, state);
-        rows = redo_lists(tile, state, list);
+        rows = list_redo_rows(tile, state, redo);
       } else {
         counted_.tile_elems += static_cast<std::uint64_t>(tile.units * k.size());
       }
-      multiply(tile, state, rows, list, repairing != 0 ? KRange{0, a_.shape.d_padded} : k);
+      multiply(tile, state, rows, redo, repairing != 0 ? KRange{0, a_.shape.d_padded} : k);
       block_.sync_consumers();
       if (repairing != 0) {
         settle(tile, state);
@@ -124,18 +124,25 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
   using Base::counted_;
   using Base::shared_;
 
+  /// Rows that are computed again, as the rows of the first matrix and of up come; null: all rows of the tile.
+  struct RedoRows {
+    const std::int32_t *first = nullptr, *up = nullptr;
+  };
+
   [[nodiscard]] SIGNSPLIT_DEVICE int tokens() const { return static_cast<int>(a_.launch.tokens); }
   [[nodiscard]] SIGNSPLIT_DEVICE const float* first_bias() const {
     return a_.problem.gated ? a_.weights.gate_bias : a_.weights.up_bias;
   }
 
-  SIGNSPLIT_DEVICE void multiply(Tile tile, const TileState& state, int rows, const std::int32_t* const (&list)[2], KRange k) {
+  SIGNSPLIT_DEVICE void multiply(Tile tile, const TileState& state, int rows, RedoRows redo, KRange k) {
+    const int matrices = a_.problem.gated ? 2 : 1;
+    counted_.scales += static_cast<std::uint32_t>(matrices * rows * scale_count(a_.problem, k.begin, k.end));
     SIGNSPLIT_NO_UNROLL
-    for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
-      const bool streams = a_.plan.variant == Variant::streams && list[0] == nullptr;
+    for (int matrix = 0; matrix < matrices; ++matrix) {
+      const bool streams = a_.plan.variant == Variant::streams && redo.first == nullptr;
       this->dot(rows, static_cast<int>(k.begin), static_cast<int>(k.end), this->row_scales(a_.problem.gated && matrix == 0),
                 tile.begin, matrix == 0 ? state.pre : state.up, streams ? state.absolute : nullptr,
-                this->place_in(matrix == 0 ? list[0] : list[1]));
+                this->place_in(matrix == 0 ? redo.first : redo.up));
     }
   }
 
@@ -230,6 +237,7 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
       block_.lanes([&](int lane) { bit[lane] = ((doubt[lane] >> b) & 1u) != 0; });
       const std::uint32_t units = block_.ballot(bit);
       rechecked_count(units);
+      SIGNSPLIT_NO_UNROLL
       for (int lane_of = 0; lane_of < kWarpLanes; ++lane_of) {
         if (((units >> lane_of) & 1u) != 0) settle_one(tile, state, this->owned_unit(base + lane_of), b);
       }
@@ -287,15 +295,16 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
   }
 
   /// Lists the rows that are computed again. Returns how many.
-  SIGNSPLIT_DEVICE int redo_lists(Tile tile, const TileState& state, const std::int32_t* (&list)[2]) {
+  SIGNSPLIT_DEVICE int list_redo_rows(Tile tile, const TileState& state, RedoRows& redo) {
     block_.sync_consumers();
     int rows = 0;
+    SIGNSPLIT_NO_UNROLL
     for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
       const ListKind kind = matrix == 0 ? ListKind::survivors : ListKind::up;
       const int number = numbers_.next(kind);
       this->publish(kind, number, tile.units, [&](int i) { return block_.load(state.wanted + i) != 0; });
       rows = this->wait_for_list(kind, number);
-      list[matrix] = shared_.list(kind, number).rows;
+      (matrix == 0 ? redo.first : redo.up) = shared_.list(kind, number).rows;
     }
     counted_.redone += static_cast<std::uint32_t>(rows);
     return rows;

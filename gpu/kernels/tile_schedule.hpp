@@ -16,10 +16,12 @@
 
 namespace signsplit::gpu {
 
-/// A sink that remembers the n-th tile of a walk, and counts the events that Statistics::tiles counts.
+/// A sink that remembers the n-th tile of a walk, and counts the events that Statistics::tiles counts, and the scales of a row
+/// of int8 weights that a tile's K tiles read.
 class TileFinder {
  public:
-  SIGNSPLIT_DEVICE explicit TileFinder(int wanted) : wanted_(wanted) {}
+  SIGNSPLIT_DEVICE explicit TileFinder(const Problem& problem, int wanted = -1) : problem_(problem), wanted_(wanted) {}
+  [[nodiscard]] SIGNSPLIT_DEVICE int scales() const { return scales_; }
   [[nodiscard]] SIGNSPLIT_DEVICE HiddenRange found() const { return found_; }
   [[nodiscard]] SIGNSPLIT_DEVICE int events() const { return events_; }
   [[nodiscard]] SIGNSPLIT_DEVICE int count() const { return seen_; }
@@ -28,7 +30,10 @@ class TileFinder {
 
   SIGNSPLIT_DEVICE void begin_part(index_t, Phase) {}
   SIGNSPLIT_DEVICE void certify(HiddenRange) {}
-  SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange) { ++events_; }
+  SIGNSPLIT_DEVICE void up_tile(HiddenRange, KRange k) {
+    ++events_;
+    if (seen_ == 0) scales_ += static_cast<int>(scale_count(problem_, k.begin, k.end));
+  }
   SIGNSPLIT_DEVICE void activate(HiddenRange) {}
   SIGNSPLIT_DEVICE void push(HiddenRange, KRange k) {
     if (seen_ == wanted_) k_ = k;
@@ -46,7 +51,8 @@ class TileFinder {
   SIGNSPLIT_DEVICE void tile(HiddenRange hidden) {
     if (seen_++ == wanted_) found_ = hidden;
   }
-  int wanted_, seen_ = 0, events_ = 0;
+  const Problem& problem_;
+  int wanted_, seen_ = 0, events_ = 0, scales_ = 0;
   HiddenRange found_{};
   KRange k_{};
 };
@@ -60,7 +66,7 @@ struct Round {
 };
 
 /// Runs a block's parts of one phase. Steps offers
-///   begin(part, phase, tile_events), finish()
+///   begin(part, phase, finder of the part), finish()
 ///   round(tiles)
 ///
 /// Each round looks its tile up in the walk instead of being called by it: so the steps are compiled once per kernel, not
@@ -70,14 +76,14 @@ SIGNSPLIT_DEVICE void run_parts(Block& block, const KernelArguments& a, Phase ph
   const int shift = a.plan.strategy == Strategy::certified ? 1 : 0, lag = a.launch.lag;
   int first_number = 0;
   for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
-    TileFinder all(-1);
+    TileFinder all(a.problem);
     walk(a.plan, a.shape, phase, part, all);
     const auto tile_at = [&](int n) {
-      TileFinder finder(n);
+      TileFinder finder(a.problem, n);
       if (n >= 0 && n < all.count()) walk(a.plan, a.shape, phase, part, finder);
       return Tile{static_cast<int>(finder.found().begin), static_cast<int>(finder.found().size()), first_number + n};
     };
-    steps.begin(part, phase, all.events());
+    steps.begin(part, phase, all);
     SIGNSPLIT_NO_UNROLL
     for (int n = 0; n < all.count() + lag; ++n) {
       steps.round(Round{shift > 0 ? tile_at(n) : Tile{}, tile_at(n - shift), lag - shift == 2 ? tile_at(n - lag + 1) : Tile{},

@@ -44,8 +44,8 @@ EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) 
   switch (a.problem.dtype) {
     case DType::f32: return body_of<gpu::WeightF32>(kind, a);
     case DType::bf16: return body_of<gpu::WeightBf16>(kind, a);
-    case DType::f16:
-    case DType::int8: break;
+    case DType::f16: return body_of<gpu::WeightF16>(kind, a);
+    case DType::int8: return body_of<gpu::WeightInt8>(kind, a);
   }
   return {};
 }
@@ -65,6 +65,10 @@ std::vector<std::uint8_t> bad_rows(index_t rows, IsBad&& is_bad) {
 template <class T>
 const T* data_or_null(std::span<const T> values) {
   return values.empty() ? nullptr : values.data();
+}
+
+const std::uint16_t* bits_or_null(std::span<const bf16> values) {
+  return values.empty() ? nullptr : reinterpret_cast<const std::uint16_t*>(values.data());
 }
 
 /// x as the certificate wants it.
@@ -110,6 +114,9 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
   a.weights.down_bias = data_or_null(weights.down_bias());
   a.weights.up_norms = data_or_null(weights.up_norms());
   a.weights.gate_norms = data_or_null(weights.gate_norms());
+  a.weights.up_scales = bits_or_null(weights.up_scales());
+  a.weights.gate_scales = bits_or_null(weights.gate_scales());
+  a.weights.down_scales = bits_or_null(weights.down_scales());
   a.weights.input_nonfinite = input_bad.empty() ? nullptr : input_bad.data();
   a.weights.down_nonfinite = down_bad.empty() ? nullptr : down_bad.data();
 
@@ -156,6 +163,9 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
     read_only("gate norms", a.weights.gate_norms, 4 * f);
     read_only("rows of up that are not finite", a.weights.input_nonfinite, f);
     read_only("rows of down that are not finite", a.weights.down_nonfinite, f);
+    read_only("scales of up", a.weights.up_scales, weights.up_scales().size_bytes());
+    read_only("scales of gate", a.weights.gate_scales, weights.gate_scales().size_bytes());
+    read_only("scales of down", a.weights.down_scales, weights.down_scales().size_bytes());
     read_only("x", a.x, x.size_bytes());
     if (certificate != nullptr) {
       read_only("the plane", a.plane.panels, static_cast<std::size_t>(certificate->panels() * a.plane.layout.bytes()));

@@ -28,9 +28,10 @@ std::vector<Plan> row_plans(const Problem& problem) {
 TEST_CASE("the CPU's bits, for every activation, dtype and batch") {
   std::mt19937_64 rng(seed());
   for (const ActivationCase& a : all_activations()) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
       const index_t batch = std::vector<index_t>{1, 2, 5}[rng() % 3];
-      const Problem problem{.d_model = 130, .d_ff = 93, .batch = batch, .dtype = dtype, .activation = a.activation, .gated = a.gated};
+      Problem problem{.d_model = 130, .d_ff = 93, .batch = batch, .dtype = dtype, .activation = a.activation, .gated = a.gated};
+      if (dtype == DType::int8 && rng() % 2 == 0) problem.group = 64;
       const Weights weights = gaussian_layer(problem, rng() % 2 == 0, rng).pack();
       const std::vector<float> x = gaussian_input(problem, rng);
       for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, batch, rng());
@@ -109,7 +110,7 @@ TEST_CASE("certified: the CPU's decisions and bits") {
   std::mt19937_64 rng(seed() + 6);
   for (const ActivationCase& a : all_activations()) {
     if (a.activation.kind == ActivationKind::identity) continue;  // closes no unit
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
       const index_t batch = rng() % 2 == 0 ? 1 : 3;
       const Problem problem{.d_model = 200, .d_ff = 93, .batch = batch, .dtype = dtype, .activation = a.activation, .gated = a.gated};
       Layer layer = gaussian_layer(problem, true, rng);

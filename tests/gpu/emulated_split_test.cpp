@@ -24,14 +24,16 @@ constexpr gpu::DeviceLimits kDevice{3, 40 * 1024, 2, 4};
 
 TEST_CASE("sign_split: every variant, repair and activation") {
   std::mt19937_64 rng(seed() + 10);
+  int index = 0;
   for (const ActivationCase& a : all_activations()) {
     const index_t batch = rng() % 2 == 0 ? 1 : 3;
-    const Problem problem{.d_model = 150,
+    Problem problem{.d_model = 150,
                           .d_ff = 50,
                           .batch = batch,
-                          .dtype = rng() % 2 == 0 ? DType::f32 : DType::bf16,
+                          .dtype = static_cast<DType>(index++ % 4),
                           .activation = a.activation,
                           .gated = a.gated};
+    if (problem.dtype == DType::int8) problem.group = index < 5 ? 0 : 64;
     const Weights weights = gaussian_layer(problem, rng() % 2 == 0, rng).pack();
     const std::vector<float> x = gaussian_input(problem, rng);
     for (const Plan& plan : split_plans(problem, 64)) check_same(weights, plan, x, batch, rng(), kDevice);
