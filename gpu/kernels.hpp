@@ -11,7 +11,7 @@ struct KernelEntry {
   const char* name = nullptr;  ///< as ptxas and profilers show it
 };
 
-/// The kernel for one step of a plan; a null function when this build has none.
+/// The kernel for one step of a plan; a null function when there is none.
 [[nodiscard]] KernelEntry find_kernel(KernelKind kind, Strategy strategy, DType dtype, index_t batch);
 
 }  // namespace signsplit::gpu

@@ -102,7 +102,8 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   constexpr index_t kWanted = 16 * 1024, kLargest = 32 * 1024;
   const index_t budget = limits.shared_bytes_per_block;
   const index_t column_limit = smaller(kLargest, budget / 8) / elem / kAccumulators * kAccumulators;
-  launch.stage_columns = smaller(shape.d_padded, larger(column_limit, kAccumulators));
+  const index_t segments = ceil_div(shape.d_padded, larger(column_limit, kAccumulators));  // of a row, about equal
+  launch.stage_columns = round_up(ceil_div(shape.d_padded, segments), kAccumulators);
   const index_t tile = smaller(plan.hidden_tile, ceil_div(shape.d_ff, plan.parts));
   const index_t row_limit = smaller(kWanted, budget / 8) / (launch.stage_columns * elem);
   launch.stage_rows = larger(1, smaller(row_limit, ceil_div(tile, launch.consumer_warps)));

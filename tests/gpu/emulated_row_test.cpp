@@ -1,6 +1,7 @@
 // unfused and row_fused on the emulated GPU: the CPU executor's bits and statistics, whatever the order of warps and lanes.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 #include <tuple>
 
@@ -55,8 +56,10 @@ TEST_CASE("the CPU's bits, wherever x, y and the rows find room") {
       if (!seen.insert({launch.x_in_shared, launch.y_in_shared, whole}).second) continue;
       for (const Plan& plan : row_plans(problem)) check_same(weights, plan, x, batch, rng(), limits);
     }
-    for (const auto& [x_in, y_in] : {std::pair{false, false}, {true, false}, {true, true}}) {
-      CHECK((seen.contains({x_in, y_in, true}) || seen.contains({x_in, y_in, false})));
+    for (const auto& in_shared : {std::pair{false, false}, std::pair{true, false}, std::pair{true, true}}) {
+      CHECK(std::any_of(seen.begin(), seen.end(), [&](const auto& s) {
+        return std::get<0>(s) == in_shared.first && std::get<1>(s) == in_shared.second;
+      }));
     }
     CHECK(seen.contains({true, true, true}));
     CHECK(std::any_of(seen.begin(), seen.end(), [](const auto& s) { return !std::get<2>(s); }));
@@ -125,37 +128,6 @@ TEST_CASE("certified: the CPU's decisions and bits") {
       check_same(weights, plan, x, batch, rng(), {3, 32 * 1024, 2, 5});
     }
   }
-}
-
-// Each planted bug is a rule of the machine that the kernel relies on, broken once.
-TEST_CASE("planted bugs are caught") {
-  using Kind = Fault::Kind;
-  std::mt19937_64 rng(seed() + 5);
-  const Problem problem{.d_model = 130, .d_ff = 93, .activation = {ActivationKind::relu}, .gated = true};
-  const Weights weights = gaussian_layer(problem, true, rng).pack();
-  const std::vector<float> x = gaussian_input(problem, rng);
-  const std::vector<Plan> plans = row_plans(problem);
-  const Plan &row_fused = plans[0], &skip = plans[1], &unfused = plans[2];
-  const auto caught = [&](const Plan& plan, Kind kind, int at) {
-    INFO(label(plan), ", fault ", static_cast<int>(kind), " at ", at);
-    const gpu::DeviceLimits limits{3, 24 * 1024, 2, 3};
-    const Emulation right = emulate(weights, plan, x, 1, 5, limits);
-    const Emulation broken = emulate(weights, plan, x, 1, 5, limits, {kind, at});
-    CHECK(right.error == "");
-    CHECK((!broken.error.empty() || !same_bits(broken.y, right.y)));
-  };
-  constexpr int kAlways = -1;
-  for (const Plan& plan : {row_fused, skip, unfused}) {
-    for (const Kind kind : {Kind::missing_wait, Kind::missing_release_wait, Kind::missing_barrier, Kind::missing_grid_barrier}) {
-      caught(plan, kind, kAlways);
-    }
-    for (const int at : {0, 3}) {
-      for (const Kind kind : {Kind::missing_barrier, Kind::wrong_slot, Kind::short_copy}) caught(plan, kind, at);
-    }
-    caught(plan, Kind::missing_grid_barrier, 0);
-  }
-  caught(skip, Kind::missing_list_wait, kAlways);
-  caught(unfused, Kind::missing_primary_wait, 0);
 }
 
 }  // namespace
