@@ -44,6 +44,23 @@ std::span<const std::uint16_t> bits(std::span<const bf16> scales) {
 
 }  // namespace
 
+Result<const DeviceCertificate*> DeviceLayer::State::certificate(CertificateFormat format) const {
+  const std::lock_guard lock(certificates_mutex);
+  for (const auto& known : certificates) {
+    if (known->format == format) return known.get();
+  }
+  const auto built = source->certificate(format);
+  if (!built) return built.status();
+  auto made = std::make_unique<DeviceCertificate>();
+  made->format = format;
+  made->threshold = (*built)->threshold();
+  const auto bytes = static_cast<std::size_t>((*built)->panels() * (*built)->layout().bytes());
+  Status status;
+  if (!fill(made->panels, std::span((*built)->panel(0), bytes), status)) return status;
+  certificates.push_back(std::move(made));
+  return certificates.back().get();
+}
+
 DeviceLayer::DeviceLayer(DeviceLayer&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
 DeviceLayer& DeviceLayer::operator=(DeviceLayer&& other) noexcept {
   std::swap(state_, other.state_);
@@ -65,6 +82,7 @@ Result<DeviceLayer> DeviceLayer::upload(const Weights& weights, int device) {
   if (Status status = cuda_status(cudaSetDevice(device), "selecting a device"); !status) return status;
   DeviceLayer layer(new State);
   State& to = *layer.state_;
+  to.source = &weights;
   to.problem = weights.problem();
   to.device = device;
   const auto matrix = [&](const std::byte* data) {
@@ -92,6 +110,7 @@ Result<DeviceLayer> DeviceLayer::clone() const {
   const State& from = *state_;
   DeviceLayer layer(new State);
   State& to = *layer.state_;
+  to.source = from.source;
   to.problem = from.problem;
   to.device = from.device;
   Status status;

@@ -1,8 +1,13 @@
 // A layer in device memory. Internal; builds with CUDA only.
 #pragma once
 
+#include <memory>
+#include <mutex>
+#include <vector>
+
 #include "cuda_handles.hpp"
 #include "kernel_arguments.hpp"
+#include "signsplit/certificate.hpp"
 #include "signsplit/gpu.hpp"
 
 namespace signsplit::gpu {
@@ -16,13 +21,26 @@ struct LayerArray {
   [[nodiscard]] const T* get() const { return data.get(); }
 };
 
+/// A certificate of a layer.
+struct DeviceCertificate {
+  CertificateFormat format;
+  float threshold = 0;
+  LayerArray<std::byte> panels;
+};
+
 struct DeviceLayer::State {
+  const Weights* source = nullptr;
   Problem problem;
   int device = 0;
   LayerArray<std::byte> up, gate, down;
   LayerArray<float> up_bias, gate_bias, down_bias, up_norms, gate_norms;
   LayerArray<std::uint16_t> up_scales, gate_scales, down_scales;  ///< int8: the bits of bfloat16 values
   LayerArray<std::uint8_t> input_nonfinite, down_nonfinite;       ///< [F]; empty when there is no such row
+
+  /// Made when a certified plan is first bound, in memory of this layer's own.
+  mutable std::mutex certificates_mutex;
+  mutable std::vector<std::unique_ptr<DeviceCertificate>> certificates;
+  [[nodiscard]] Result<const DeviceCertificate*> certificate(CertificateFormat format) const;
 
   [[nodiscard]] std::size_t matrix_bytes() const { return up.count; }
 

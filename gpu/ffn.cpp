@@ -1,9 +1,10 @@
 // The executor of builds with CUDA: a plan, a layer and a workspace on one device.
 #include <cuda_runtime_api.h>
 
-#include <cstring>
+#include <optional>
 #include <utility>
 
+#include "certified_input.hpp"
 #include "device_layer.hpp"
 #include "launch.hpp"
 
@@ -18,6 +19,7 @@ struct Ffn::State {
   Stream stream;
   DeviceClock clock;
   DeviceArray<float> x, y;              ///< [batch, d_model]
+  std::optional<CertifiedInput> certified;
   DeviceArray<std::uint8_t> mask;       ///< [batch, d_ff], made when first asked for
   DeviceArray<std::byte> workspace;
   KernelArguments arguments;            ///< of the layer that is bound
@@ -27,10 +29,13 @@ struct Ffn::State {
 
   [[nodiscard]] std::size_t elements() const { return static_cast<std::size_t>(problem.batch * problem.d_model); }
   Status bind(const DeviceLayer& layer);
+  Status point_at(const DeviceLayer& layer, KernelArguments& call) const;
   Status send(std::span<const float> from);
   Status fetch(std::span<float> to);
   Status fetch_statistics();
-  Result<GraphExec> capture_calls(std::span<const DeviceLayer* const> layers);
+  [[nodiscard]] Result<std::vector<KernelArguments>> calls_on(std::span<const DeviceLayer* const> layers) const;
+  Status enqueue_calls(std::span<const KernelArguments> calls, cudaStream_t into) const;
+  [[nodiscard]] Result<GraphExec> capture_calls(std::span<const KernelArguments> calls) const;
   Status launch_call(cudaStream_t into);
 };
 
@@ -57,10 +62,20 @@ Status same_problem(const DeviceLayer& layer, const Problem& problem, int device
 
 }  // namespace
 
-Status Ffn::State::bind(const DeviceLayer& layer) {
-  arguments.weights = layer.state().pointers();
-  graph.reset();
+/// The arguments of a call on this layer.
+Status Ffn::State::point_at(const DeviceLayer& layer, KernelArguments& call) const {
+  call.weights = layer.state().pointers();
+  if (!certified) return {};
+  const auto certificate = layer.state().certificate(format_of(plan));
+  if (!certificate) return certificate.status();
+  call.plane.panels = (*certificate)->panels.get();
+  call.plane.threshold = (*certificate)->threshold;
   return {};
+}
+
+Status Ffn::State::bind(const DeviceLayer& layer) {
+  graph.reset();
+  return point_at(layer, arguments);
 }
 
 /// x to the device; y there becomes NaN, so that what no kernel wrote shows.
@@ -68,6 +83,9 @@ Status Ffn::State::send(std::span<const float> from) {
   if (Status status = cuda_status(cudaSetDevice(options.device), "selecting a device"); !status) return status;
   const cudaError_t copied = cudaMemcpyAsync(x.get(), from.data(), from.size_bytes(), cudaMemcpyHostToDevice, stream.get());
   if (Status status = cuda_status(copied, "copying x"); !status) return status;
+  if (certified) {
+    if (Status status = certified->send(from, arguments, stream.get()); !status) return status;
+  }
   return cuda_status(cudaMemsetAsync(y.get(), 0xff, from.size_bytes(), stream.get()), "clearing y");
 }
 
@@ -88,17 +106,26 @@ Status Ffn::State::fetch_statistics() {
   return {};
 }
 
-Result<GraphExec> Ffn::State::capture_calls(std::span<const DeviceLayer* const> layers) {
-  return capture(stream.get(), [&](cudaStream_t into) -> Status {
-    KernelArguments call = arguments;
-    bool follows = false;
-    for (const DeviceLayer* layer : layers) {
-      if (layer != nullptr) call.weights = layer->state().pointers();
-      if (Status status = enqueue(launchable, call, options.launch, follows, into); !status) return status;
-      follows = true;
-    }
-    return {};
-  });
+/// One call on each layer. Outside any capture: a layer's certificate may have to be copied to the device.
+Result<std::vector<KernelArguments>> Ffn::State::calls_on(std::span<const DeviceLayer* const> layers) const {
+  std::vector<KernelArguments> calls(layers.size(), arguments);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (Status status = point_at(*layers[i], calls[i]); !status) return status;
+  }
+  return calls;
+}
+
+Status Ffn::State::enqueue_calls(std::span<const KernelArguments> calls, cudaStream_t into) const {
+  bool follows = false;
+  for (const KernelArguments& call : calls) {
+    if (Status status = enqueue(launchable, call, options.launch, follows, into); !status) return status;
+    follows = true;
+  }
+  return {};
+}
+
+Result<GraphExec> Ffn::State::capture_calls(std::span<const KernelArguments> calls) const {
+  return capture(stream.get(), [&](cudaStream_t into) { return enqueue_calls(calls, into); });
 }
 
 Status Ffn::State::launch_call(cudaStream_t into) {
@@ -144,13 +171,19 @@ Result<Ffn> Ffn::create(const DeviceLayer& layer, const Plan& plan, index_t batc
 
   Ffn ffn(new State{.plan = plan, .problem = problem, .options = options, .launchable = std::move(*launchable),
                     .report = {.statistics = {}, .launch = options.launch, .device_s = 0}, .stream = std::move(*stream),
-                    .clock = std::move(*clock), .x = std::move(*x), .y = std::move(*y), .mask = {},
+                    .clock = std::move(*clock), .x = std::move(*x), .y = std::move(*y), .certified = {}, .mask = {},
                     .workspace = std::move(*workspace), .arguments = {}, .graph = {}, .chain = {}, .chain_of = {}});
   State& state = *ffn.state_;
   state.arguments = state.launchable.arguments;
   state.arguments.x = state.x.get();
   state.arguments.y = state.y.get();
   state.arguments.workspace = state.workspace.get();
+  if (plan.strategy == Strategy::certified) {
+    auto certified = CertifiedInput::create(state.arguments);
+    if (!certified) return certified.status();
+    state.certified.emplace(std::move(*certified));
+    state.certified->bind(state.arguments.plane);
+  }
   if (Status status = state.bind(layer); !status) return status;
   return ffn;
 }
@@ -176,8 +209,7 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
   }
   state.arguments.active_mask = active_mask.empty() ? nullptr : state.mask.get();
   if (active_mask.empty() && state.options.launch != Launch::stream && !state.graph) {
-    const DeviceLayer* bound = nullptr;  // the layer that the arguments already name
-    auto graph = state.capture_calls({&bound, 1});
+    auto graph = state.capture_calls({&state.arguments, 1});
     if (!graph) return graph.status();
     state.graph = std::move(*graph);
   }
@@ -203,20 +235,17 @@ Result<double> Ffn::run_chain(std::span<const DeviceLayer* const> layers, std::s
   }
   if (Status status = state.send(x); !status) return status;
   state.arguments.active_mask = nullptr;
+  const auto calls = state.calls_on(layers);
+  if (!calls) return calls.status();
   if (state.options.launch != Launch::stream && state.chain_of != chain_of) {
-    auto chain = state.capture_calls(layers);
+    auto chain = state.capture_calls(*calls);
     if (!chain) return chain.status();
     state.chain = std::move(*chain);
     state.chain_of = chain_of;
   }
-  const auto seconds = state.clock.seconds(state.stream.get(), [&](cudaStream_t into) -> Status {
-    if (state.options.launch != Launch::stream) return cuda_status(cudaGraphLaunch(state.chain.get(), into), "launching a graph");
-    KernelArguments call = state.arguments;
-    for (const DeviceLayer* layer : layers) {
-      call.weights = layer->state().pointers();
-      if (Status status = enqueue(state.launchable, call, state.options.launch, false, into); !status) return status;
-    }
-    return {};
+  const auto seconds = state.clock.seconds(state.stream.get(), [&](cudaStream_t into) {
+    if (state.options.launch == Launch::stream) return state.enqueue_calls(*calls, into);
+    return cuda_status(cudaGraphLaunch(state.chain.get(), into), "launching a graph");
   });
   if (!seconds) return seconds;
   if (Status status = state.fetch(y); !status) return status;

@@ -14,7 +14,7 @@ Status check_limits(const Plan& plan, const Problem& problem) {
     return unsupported("a GPU runs batches up to " + std::to_string(kMaxBatch) + " (got " + std::to_string(problem.batch) + ")");
   }
   if (problem.arithmetic != Arithmetic::f32) return unsupported("a GPU runs no w8a8");
-  if (plan.strategy == Strategy::certified) return unsupported("certified does not run on a GPU yet");
+  if (plan.placement == Placement::residual) return unsupported("a GPU keeps the certificate's plane beside the weights: placement beside");
   if (plan.parts > kMaxParts) {
     return unsupported("on a GPU plan.parts must be at most " + std::to_string(kMaxParts) + " (got " +
                        std::to_string(plan.parts) + ")");

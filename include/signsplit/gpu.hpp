@@ -67,6 +67,7 @@ struct Options {
 /// A layer in device memory, in the packed form of Weights. Move-only.
 class DeviceLayer {
  public:
+  /// The weights are copied. They must outlive the layer all the same: a certified plan takes its certificate from them.
   [[nodiscard]] static Result<DeviceLayer> upload(const Weights& weights, int device = 0);
   /// A copy in device memory of its own.
   [[nodiscard]] Result<DeviceLayer> clone() const;
