@@ -101,6 +101,7 @@ int run_command(int argc, const char* const* argv) {
   add_hardware(app, context);
   add_gpu_fit(app, context);
   add_layer(app, context);
+  add_replay(app, context);
 
   if (const std::string message = unknown_command(app, argc, argv); !message.empty()) return refuse(context, message);
   try {

@@ -81,5 +81,6 @@ void add_models(CLI::App& app, Context& context);
 void add_hardware(CLI::App& app, Context& context);
 void add_gpu_fit(CLI::App& app, Context& context);
 void add_layer(CLI::App& app, Context& context);
+void add_replay(CLI::App& app, Context& context);
 
 }  // namespace signsplit::tools

@@ -202,7 +202,7 @@ TEST_CASE("models and hardware list what the options take") {
 TEST_CASE("--help teaches every command, with examples") {
   const ScratchDirectory scratch;
   const std::string help = run_signsplit(scratch.path(), {"--help"}).out;
-  for (const char* name : {"report", "run", "bench", "predict", "calibrate", "validate", "models", "hardware", "gpu-fit", "layer"}) {
+  for (const char* name : {"report", "run", "bench", "predict", "calibrate", "validate", "models", "hardware", "gpu-fit", "layer", "replay"}) {
     CAPTURE(name);
     CHECK(help.find(name) != std::string::npos);
     const CommandResult result = run_signsplit(scratch.path(), {name, "--help"});

@@ -1,4 +1,4 @@
-// gpu-fit and layer, from end to end.
+// gpu-fit, layer, replay, and predict for GPUs, from end to end.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -130,6 +130,25 @@ TEST_CASE("layer: bytes, times and the context at which the cache weighs as much
     CHECK(result.exit_code == 2);
     CHECK_MESSAGE(result.err.find(option) != std::string::npos, result.err);
   }
+}
+
+TEST_CASE("replay: a layer that fits the last cache is read from memory once") {
+  const ScratchDirectory scratch;
+  const std::vector<std::string> words{"replay", "--shape", "256x1024", "--hardware", "epyc-zen5-vm", "--active", "0.1", "--json", "-", "--rounds"};
+  for (const char* rounds : {"1", "2"}) {
+    std::vector<std::string> all = words;
+    all.emplace_back(rounds);
+    const Json json = json_of(scratch, all, 0);
+    REQUIRE(json["cases"].size() == 4);
+    const auto weights = [&](std::size_t i) { return json["cases"][i]["memory_bytes"].get<std::uint64_t>(); };
+    CHECK((rounds[0] == '1') == (weights(0) > 2u * 256 * 1024 * 2));
+    CHECK((rounds[0] == '1') == (weights(1) < weights(0)));  // skip
+    CHECK((rounds[0] == '2') == (weights(0) == 0));
+  }
+  const CommandResult gpu = run_signsplit(scratch.path(), {"replay", "--shape", "256x1024", "--hardware", "h200"});
+  CHECK(gpu.exit_code == 2);
+  CHECK(gpu.err.find("h200") != std::string::npos);
+  CHECK(run_signsplit(scratch.path(), {"replay", "--shape", "256x1024", "--rounds", "0"}).exit_code == 2);
 }
 
 TEST_CASE("predict answers for a GPU by launch mode") {
