@@ -79,7 +79,7 @@ void TileSink::activate_survivors(HiddenRange hidden) {
     for (index_t b = 0; b < batch; ++b) {
       const float pre = tile_.pre[at(s, b)], up = gated ? biased(Matrix::up, unit, tile_.up[at(s, b)]) : 0.0f;
       tile_.coefficients[at(s, b)] = unit_h(unit, b, pre, up);
-      if (!unit_open(pre, up)) continue;
+      if (!counts_as_open(unit, b, pre, up)) continue;
       any = true;
       ++statistics_.active;
       if (run_.active_mask != nullptr) run_.active_mask[b * units + unit] = 1;

@@ -75,6 +75,7 @@ struct Ffn::State {
   WalkShape shape;
   const KernelTable* kernels = nullptr;
   CertifyKernel certify = nullptr;
+  bool exact_mask = false;
   std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
   AlignedBuffer memory;
   Workspace workspace;
@@ -92,6 +93,9 @@ struct Ffn::State {
 Status can_run(const Plan& plan, const Problem& problem, const Options& options) {
   if (Status s = validate(problem); !s) return s;
   if (Status s = validate(plan, problem); !s) return s;
+  if (options.exact_mask && problem.arithmetic != Arithmetic::f32) {
+    return unsupported("exact_mask is about f32 sums: the arithmetic w8a8 has none");
+  }
   if (plan.placement == Placement::residual) return unsupported("the CPU executor keeps the plane beside the weights only");
   if (problem.arithmetic != Arithmetic::f32) return unsupported("the CPU executor does not compute in w8a8");
   if (options.threads < 0 || options.threads > kMaxThreads) {
@@ -117,6 +121,7 @@ Result<Ffn> Ffn::create(const Weights& weights, const Plan& plan, index_t batch,
   state->kernels = &kernels_for(*select_isa(options.isa));
   state->report.isa = *parse_isa(state->kernels->isa);
   state->certify = certify_kernel_for(state->report.isa);
+  state->exact_mask = options.exact_mask;
   const std::size_t bytes = workspace_size(plan, problem, state->report.threads);
   state->memory = AlignedBuffer(bytes);
   if (state->memory.data() == nullptr) return io_error("no memory for a workspace of " + std::to_string(bytes) + " bytes");
@@ -166,7 +171,7 @@ void Ffn::State::load_x(std::span<const float> x) {
     std::fill(to + problem.d_model, to + shape.d_padded, 0.0f);
     workspace.x_nonfinite[b] =
         std::all_of(from, from + problem.d_model, [](float v) { return std::isfinite(v); }) ? 0 : 1;
-    if (plan.strategy == Strategy::sign_split) workspace.x_norms[b] = norm_upper_bound(from, problem.d_model);
+    if (plan.strategy == Strategy::sign_split || exact_mask) workspace.x_norms[b] = norm_upper_bound(from, problem.d_model);
     if (plan.strategy == Strategy::certified) {
       const PanelLayout layout = certificate->layout();
       workspace.x_tokens[b] = quantize_token(layout, to, workspace.x_quads + b * shape.d_padded / 4,
@@ -225,7 +230,7 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
-                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify};
+                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify, s.exact_mask};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "exact_sign.hpp"
 #include "tile_sink.hpp"
 
 namespace signsplit::cpu {
@@ -119,23 +118,12 @@ float TileSink::correction(index_t unit, index_t token, index_t at, bool& redo) 
   const bool open = unit_open(z, up);
   tile_.open[at] = open ? 1 : 0;
 
-  const bool doubt = in_doubt(unit, token, at);
+  const bool doubt = in_doubt(unit, token, z, up);
   if (doubt) {
-    const auto exact = [&](Matrix m) {
-      (m == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += row_bytes();
-      statistics_.bytes_up_again += row_bytes();
-      statistics_.bytes_scales += static_cast<std::uint64_t>(scale_count(run_.problem, 0, run_.shape.d_padded) * kScaleBytes);
-      return exact_pre_activation(run_.weights, m, unit, run_.workspace.x + token * run_.shape.d_padded);
-    };
-    ++statistics_.rechecked;
-    ExactSum pre = exact(gated ? Matrix::gate : Matrix::up);
-    const float exact_pre = pre.to_float();
-    const float exact_up = gated ? exact(Matrix::up).to_float() : 0.0f;
-    if (a.kind == ActivationKind::fatrelu) pre.add(-static_cast<double>(a.threshold));
-    const bool exact_open = pre.sign() > 0 && (a.kind != ActivationKind::drelu || exact_up > 0.0f);
-    if (exact_open != open) {
-      tile_.open[at] = exact_open ? 1 : 0;
-      const float h = exact_open ? unit_h(unit, token, exact_pre, exact_up) : 0.0f;
+    const Settled exact = settle(unit, token);
+    if (exact.open != open) {
+      tile_.open[at] = exact.open ? 1 : 0;
+      const float h = exact.open ? unit_h(unit, token, exact.pre, exact.up) : 0.0f;
       return plan.variant == Variant::ignore ? 0.0f : h - tile_.pushed[at];
     }
   }
@@ -147,37 +135,6 @@ float TileSink::correction(index_t unit, index_t token, index_t at, bool& redo) 
                            : (open ? signsplit::activate(a, z) : 0.0f) - tile_.pushed[at];
   redo = plan.repair == Repair::redo && c != 0.0f && !doubt;  // what the exact sum settled stays settled
   return c;
-}
-
-/// True when rounding could have put the unit on the wrong side of its threshold.
-bool TileSink::in_doubt(index_t unit, index_t token, index_t at) const {
-  const Activation a = run_.problem.activation;
-  if (a.kind == ActivationKind::identity) return false;
-  const bool gated = run_.problem.gated;
-  const double z = run_.plan.variant == Variant::telescoping
-                       ? static_cast<double>(tile_.positive[at])
-                       : static_cast<double>(tile_.positive[at] + tile_.negative[at]);
-  const double threshold = a.kind == ActivationKind::fatrelu ? static_cast<double>(a.threshold) : 0.0;
-  if (std::fabs(z - threshold) <= rounding_bound(gated ? Matrix::gate : Matrix::up, unit, token)) return true;
-  return a.kind == ActivationKind::drelu &&
-         std::fabs(static_cast<double>(tile_.negative[at])) <= rounding_bound(Matrix::up, unit, token);
-}
-
-/// An upper bound on |ẑ − z|, for ẑ summed by K tiles and for the canonical ẑ alike: γ_n·(‖x‖‖w‖ + |b|), where ‖x‖‖w‖
-/// bounds Σ|x||w|, and n counts the roundings on the longest path: the FMAs of a partial, its tree, and for every K tile
-/// the split into two streams and their two sums. The last term covers underflow.
-double TileSink::rounding_bound(Matrix matrix, index_t unit, index_t token) const {
-  const Weights& w = run_.weights;
-  const std::size_t j = static_cast<std::size_t>(unit);
-  const std::span<const float> bias = matrix == Matrix::gate ? w.gate_bias() : w.up_bias();
-  const std::span<const float> norms = matrix == Matrix::gate ? w.gate_norms() : w.up_norms();
-  const double mass = run_.workspace.x_norms[token] * static_cast<double>(norms[j]) +
-                      (bias.empty() ? 0.0 : std::fabs(static_cast<double>(bias[j])));
-  const double n = static_cast<double>(run_.shape.d_padded / kAccumulators + 16 +
-                                       4 * k_tile_count(run_.plan, run_.shape));
-  const double unit_roundoff = 0x1p-24;
-  return 1.01 * n * unit_roundoff / (1.0 - n * unit_roundoff) * mass +
-         static_cast<double>(2 * run_.shape.d_padded + 64) * 0x1p-149;
 }
 
 /// Recomputes rows in canonical order, and makes h − u the correction of every (unit, token) marked in `stopped`.

@@ -314,6 +314,14 @@ void TileSink::up_rows_of_open_gates(HiddenRange hidden) {
 
 /// Counts and reports which units are open.
 void TileSink::finish_units(HiddenRange hidden) {
+  if (run_.exact_mask && run_.plan.strategy != Strategy::sign_split) {  // which has settled them
+    for (index_t i = 0; i < hidden.size(); ++i) {
+      for (index_t b = 0; b < run_.problem.batch; ++b) {
+        const float up = run_.problem.gated ? tile_.up[at(i, b)] : 0.0f;
+        tile_.open[at(i, b)] = counts_as_open(hidden.begin + i, b, tile_.pre[at(i, b)], up) ? 1 : 0;
+      }
+    }
+  }
   if (run_.problem.batch == 1) {
     std::uint64_t open = 0;
     for (index_t i = 0; i < hidden.size(); ++i) open += tile_.open[i];

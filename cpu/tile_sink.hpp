@@ -28,6 +28,7 @@ struct RunContext {
   std::uint8_t* active_mask = nullptr;    ///< [batch, d_ff] or null
   const Certificate* certificate = nullptr;  ///< certified only
   CertifyKernel certify = nullptr;
+  bool exact_mask = false;
 };
 
 /// One worker's sink. Satisfies WalkSink.
@@ -87,12 +88,20 @@ class TileSink {
   void up_sums_of_open_survivors();
   void defer_rows(HiddenRange hidden);
 
+  // Signs in doubt (exact_mask.cpp).
+  struct Settled {
+    bool open;
+    float pre, up;
+  };
+  [[nodiscard]] bool in_doubt(index_t unit, index_t token, float z, float up) const;
+  [[nodiscard]] double rounding_bound(Matrix matrix, index_t unit, index_t token) const;
+  [[nodiscard]] Settled settle(index_t unit, index_t token);
+  [[nodiscard]] bool counts_as_open(index_t unit, index_t token, float pre, float up);
+
   // Sign split (sign_split.cpp).
   [[nodiscard]] float push_coefficient(index_t unit, index_t token, index_t at, bool first);
   [[nodiscard]] float count_push(index_t at, float c);
   [[nodiscard]] float correction(index_t unit, index_t token, index_t at, bool& redo);
-  [[nodiscard]] bool in_doubt(index_t unit, index_t token, index_t at) const;
-  [[nodiscard]] double rounding_bound(Matrix matrix, index_t unit, index_t token) const;
   void redo_rows(Units units, index_t first_unit);
 
   [[nodiscard]] index_t at(index_t i, index_t token) const { return i * run_.problem.batch + token; }

@@ -34,6 +34,10 @@ enum class Isa : std::uint8_t {
 struct Options {
   int threads = 0;         ///< 0: as many as OpenMP would use
   std::optional<Isa> isa;  ///< empty: select_isa()
+  /// The active mask, and the statistics of it, are those of real numbers: units whose sign is within the rounding bound are
+  /// settled by the exact accumulator, which reads their rows again (Statistics::rechecked). y does not change. sign_split
+  /// does this in any case. Not with w8a8.
+  bool exact_mask = false;
 };
 
 /// Ok when the plan is valid for the problem and this machine can run it; else the rule in words.
@@ -61,8 +65,8 @@ class Ffn {
 
   /// y [B, D] = FFN(x [B, D]); x and y do not overlap. NaN outputs are the canonical quiet NaN 0x7fc00000. The calling
   /// thread's and the workers' floating-point modes (rounding, flush to zero) are set to the default and put back.
-  /// `active_mask`, unless empty, receives [B, F]: 1 where the unit is open. Under sign_split the mask is exact: units
-  /// whose sign is within the rounding error are settled by the exact accumulator.
+  /// `active_mask`, unless empty, receives [B, F]: 1 where the unit is open. Under sign_split, and
+  /// with Options::exact_mask, the mask is exact: units whose sign is within the rounding error are settled by the exact accumulator.
   Status run(std::span<const float> x, std::span<float> y, std::span<std::uint8_t> active_mask = {});
 
   /// Goes on with another layer of the same problem, as decoding through a model does: plan and workspace stay, nothing is

@@ -13,6 +13,7 @@
 #include "seed.hpp"
 #include "signsplit/certificate.hpp"
 #include "signsplit/cpu.hpp"
+#include "signsplit/reference.hpp"
 
 namespace {
 
@@ -332,6 +333,38 @@ TEST_CASE("formats and layers that have no certificate are refused") {
   identity.activation.kind = ActivationKind::identity;
   CHECK_FALSE(Certificate::build(gaussian_layer(identity, false, rng).pack(), {8, 64}));
   CHECK_FALSE(validate(default_plan(identity, Strategy::certified), identity));
+}
+
+TEST_CASE("exact_mask gives every strategy the active set of real numbers, and leaves y alone") {
+  std::mt19937_64 rng(seed() + 6);
+  std::uint64_t rechecked = 0, corrected = 0;
+  for (const Adversary& adversary : adversaries()) {
+    if (adversary.name.find("finite") != std::string::npos) continue;
+    for (const ActivationCase& a : closing_activations()) {
+      const Problem problem{130, 70, 2, any_dtype(rng), a.activation, a.gated};
+      const Case c = make_case(adversary, problem, rng() % 2 == 0, rng);
+      const Weights w = c.layer.pack();
+      const auto truth = reference(w, c.x, 2, ReferenceMode::composite);
+      REQUIRE(truth);
+      for (const Plan& plan : all_plans(problem, 64)) {
+        if (plan.strategy == Strategy::sign_split) continue;
+        INFO(adversary.name, ", ", describe(problem), ", ", label(plan));
+        const Outcome plain = run(w, plan, c, cpu::supported_isas().back(), 2);
+        auto ffn = cpu::Ffn::create(w, plan, 2, {2, {}, true});
+        REQUIRE(ffn);
+        std::vector<float> y(c.x.size());
+        std::vector<std::uint8_t> mask(plain.mask.size());
+        REQUIRE(ffn->run(c.x, y, mask));
+        CHECK(same_bits(y, plain.y));
+        CHECK(mask == truth->active);
+        CHECK(ffn->report().statistics.active == static_cast<std::uint64_t>(std::count(mask.begin(), mask.end(), 1)));
+        rechecked += ffn->report().statistics.rechecked;
+        corrected += mask != plain.mask ? 1 : 0;
+      }
+    }
+  }
+  CHECK(rechecked > 0);
+  CHECK(corrected > 0);  // f32 does get signs wrong on these layers: the option does something
 }
 
 }  // namespace
