@@ -57,7 +57,7 @@ std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& execu
   for (const Plan& plan : default_plans(problem)) {
     if (worth_timing(plan)) cases.push_back({executor.suited(plan, problem), {}});
   }
-  for (const std::string& vendor : executor.vendors()) cases.push_back({std::nullopt, vendor});
+  for (const std::string& vendor : executor.vendors(problem.dtype)) cases.push_back({std::nullopt, vendor});
   return cases;
 }
 

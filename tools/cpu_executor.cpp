@@ -140,7 +140,7 @@ class CpuExecutor final : public Executor {
     return huge_page_fraction(all) > 0.5;
   }
 
-  [[nodiscard]] std::vector<std::string> vendors() const override { return vendor_names(); }
+  [[nodiscard]] std::vector<std::string> vendors(DType dtype) const override { return vendor_names(dtype); }
   [[nodiscard]] Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights,
                                                                index_t batch) override {
     return tools::make_vendor(name, weights, batch, workers());

@@ -76,7 +76,8 @@ class Executor {
   [[nodiscard]] virtual double memory_left_bytes() const = 0;
   [[nodiscard]] virtual bool huge_pages(const Rotation& rotation) const = 0;
 
-  [[nodiscard]] virtual std::vector<std::string> vendors() const = 0;
+  /// Vendors that multiply weights of this type here.
+  [[nodiscard]] virtual std::vector<std::string> vendors(DType dtype) const = 0;
   [[nodiscard]] virtual Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights,
                                                                        index_t batch) = 0;
   /// Calls of a vendor in one turn, of which the last is timed.

@@ -130,7 +130,7 @@ class GpuExecutor final : public Executor {
   }
   [[nodiscard]] bool huge_pages(const Rotation&) const override { return false; }
 
-  [[nodiscard]] std::vector<std::string> vendors() const override { return gpu_vendor_names(); }
+  [[nodiscard]] std::vector<std::string> vendors(DType) const override { return gpu_vendor_names(); }
   [[nodiscard]] Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights,
                                                                index_t batch) override {
     return make_gpu_vendor(name, weights, batch, device_.index, rotation_bytes());

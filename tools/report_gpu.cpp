@@ -27,7 +27,7 @@ Status calibrate_and_measure(GpuRun& gpu, std::span<const sim::ValidationCase> c
   ValidationOptions options;
   options.measure.executor = executor->get();
   options.measure.budget_s = budget_s;
-  options.vendors = (*executor)->vendors();
+  options.vendors = (*executor)->vendors(DType::bf16);
   gpu.predictions_file = "gpu-predictions.json";
   auto run = run_validation(cases, gpu.machine, directory / gpu.predictions_file, options, progress);
   if (!run) return run.status();

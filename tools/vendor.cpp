@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "cpu/baselines/openblas.hpp"
 #if defined(SIGNSPLIT_HAVE_ONEDNN)
 #include "cpu/baselines/onednn.hpp"
 #endif
@@ -10,22 +11,28 @@
 namespace signsplit::tools {
 namespace {
 
-#if defined(SIGNSPLIT_HAVE_ONEDNN)
-class OneDnnVendor final : public VendorFfn {
+template <class Ffn>
+class Vendor final : public VendorFfn {
  public:
-  explicit OneDnnVendor(baselines::OneDnnFfn ffn) : ffn_(std::move(ffn)) {}
+  explicit Vendor(Ffn ffn) : ffn_(std::move(ffn)) {}
   Status run(std::span<const float> x, std::span<float> y) override { return ffn_.run(x, y); }
   [[nodiscard]] std::size_t weight_bytes() const override { return ffn_.weight_bytes(); }
   [[nodiscard]] std::string description() const override { return ffn_.description(); }
 
  private:
-  baselines::OneDnnFfn ffn_;
+  Ffn ffn_;
 };
 
-Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights& weights, index_t batch, int threads) {
-  auto ffn = baselines::OneDnnFfn::create(weights, batch, threads);
+template <class Ffn>
+Result<std::unique_ptr<VendorFfn>> make(const Weights& weights, index_t batch, int threads) {
+  auto ffn = Ffn::create(weights, batch, threads);
   if (!ffn) return ffn.status();
-  return std::unique_ptr<VendorFfn>(std::make_unique<OneDnnVendor>(std::move(ffn).value()));
+  return std::unique_ptr<VendorFfn>(std::make_unique<Vendor<Ffn>>(std::move(ffn).value()));
+}
+
+#if defined(SIGNSPLIT_HAVE_ONEDNN)
+Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights& weights, index_t batch, int threads) {
+  return make<baselines::OneDnnFfn>(weights, batch, threads);
 }
 #else
 Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights&, index_t, int) {
@@ -51,8 +58,15 @@ std::vector<std::string> vendor_names() {
 #endif
 }
 
+std::vector<std::string> vendor_names(DType dtype) {
+  std::vector<std::string> names = vendor_names();
+  if (dtype == DType::f32 && baselines::has_openblas()) names.push_back("openblas");
+  return names;
+}
+
 Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights, index_t batch, int threads) {
   if (name == "onednn") return make_onednn(weights, batch, threads);
+  if (name == "openblas") return make<baselines::OpenBlasFfn>(weights, batch, threads);
   return unsupported("no vendor baseline is called " + std::string(name));
 }
 

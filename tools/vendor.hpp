@@ -26,8 +26,10 @@ class VendorFfn {
   [[nodiscard]] virtual std::string description() const = 0;
 };
 
-/// The vendors that this build contains: "onednn", or none.
+/// The vendors that this build contains for weights of every type: "onednn", or none.
 [[nodiscard]] std::vector<std::string> vendor_names();
+/// Those that multiply weights of this type on this machine: for f32 also "openblas", where it is installed.
+[[nodiscard]] std::vector<std::string> vendor_names(DType dtype);
 
 /// `weights` are copied. unsupported when this build has no such vendor, or with the vendor's reason.
 [[nodiscard]] Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights, index_t batch,

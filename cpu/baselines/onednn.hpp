@@ -11,11 +11,13 @@
 
 namespace signsplit::baselines {
 
-/// The types that oneDNN multiplies. Sums are f32 in all of them.
+/// The types that oneDNN multiplies. Sums are f32 in all of them but int8, where they are int32.
 enum class OneDnnArithmetic : std::uint8_t {
   f32,      ///< f32 weights, f32 x and h
   bf16,     ///< bf16 weights; x and h are rounded to bf16 too, because oneDNN multiplies equal types only
-  widened,  ///< bf16 weights stored as f32 (twice the bytes), where oneDNN has no bf16 kernel for the processor
+  f16,      ///< f16 weights; x and h are rounded to f16 (which ends at 65504). Version 2 has no such kernel for CPUs
+  int8,     ///< int8 weights; x and h are quantized per token. Version 2 has no kernel for int8 weights and f32 activations
+  widened,  ///< bf16 or f16 weights stored as f32 (twice the bytes), where oneDNN has no kernel of their type for the processor
 };
 [[nodiscard]] std::string_view to_string(OneDnnArithmetic arithmetic) noexcept;
 
@@ -26,7 +28,9 @@ enum class OneDnnArithmetic : std::uint8_t {
 /// create() reorders the weights into the layout that oneDNN prefers, in memory of its own (huge pages as for Weights),
 /// so that run() times nothing but the FFN: rounding x to bf16 where needed, and the primitives.
 ///
-/// f32 layers run in `f32`. bf16 layers try `bf16`, then `widened`; arithmetic() tells which one it is.
+/// f32 layers run in `f32`. bf16 layers try `bf16`, then `widened`, f16 layers likewise; arithmetic() tells which one it is.
+/// int8 layers with one scale per row run as w8a8 does, each product a plain integer matmul: the passes over z, h and y
+/// that scale, activate and quantize are ours and small. Results are within rounding of ours, not bit-identical.
 class OneDnnFfn {
  public:
   /// `weights` are copied, not borrowed. threads 0: as many as OpenMP would use (a oneDNN built on another threading
@@ -44,10 +48,11 @@ class OneDnnFfn {
   /// Bytes of the reordered weights: what one run reads.
   [[nodiscard]] std::size_t weight_bytes() const noexcept;
   /// "oneDNN 2.6.3, bf16, brgemm:avx512_core_bf16 + brgemm:avx512_core_bf16".
-  [[nodiscard]] const std::string& description() const noexcept;
+  [[nodiscard]] std::string description() const;
+
+  struct State;  // of the implementation
 
  private:
-  struct State;
   explicit OneDnnFfn(std::unique_ptr<State> state) noexcept;
   std::unique_ptr<State> state_;
 };

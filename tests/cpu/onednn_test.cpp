@@ -39,7 +39,7 @@ std::vector<std::byte> stored(const std::vector<float>& values, DType dtype) {
     if (dtype == DType::f32) {
       std::memcpy(bytes.data() + 4 * i, &values[i], 4);
     } else {
-      const bf16 rounded = to_bf16(values[i]);
+      const std::uint16_t rounded = dtype == DType::f16 ? to_f16(values[i]).bits : to_bf16(values[i]).bits;
       std::memcpy(bytes.data() + 2 * i, &rounded, 2);
     }
   }
@@ -49,14 +49,17 @@ std::vector<std::byte> stored(const std::vector<float>& values, DType dtype) {
 Layer make_layer(const Problem& problem, bool biases) {
   const index_t d = problem.d_model, f = problem.d_ff;
   const double up_scale = 1.0 / std::sqrt(static_cast<double>(d)), down_scale = 1.0 / std::sqrt(static_cast<double>(f));
-  const auto up = stored(normal_values(d * f, up_scale, 1), problem.dtype);
-  const auto down = stored(normal_values(d * f, down_scale, 2), problem.dtype);
-  const auto gate = stored(normal_values(problem.gated ? d * f : 0, up_scale, 3), problem.dtype);
+  const DType dtype = problem.dtype == DType::int8 ? DType::f32 : problem.dtype;  // int8: rounded from f32
+  const auto up = stored(normal_values(d * f, up_scale, 1), dtype);
+  const auto down = stored(normal_values(d * f, down_scale, 2), dtype);
+  const auto gate = stored(normal_values(problem.gated ? d * f : 0, up_scale, 3), dtype);
   const auto up_bias = normal_values(biases ? f : 0, 0.5, 4), gate_bias = normal_values(biases && problem.gated ? f : 0, 0.5, 5),
              down_bias = normal_values(biases ? d : 0, 0.5, 6);
-  auto weights = Weights::pack({.d_model = d, .d_ff = f, .dtype = problem.dtype, .activation = problem.activation,
+  auto weights = Weights::pack({.d_model = d, .d_ff = f, .dtype = dtype, .activation = problem.activation,
                                 .up = up, .down = down, .gate = gate,
                                 .up_bias = up_bias, .gate_bias = gate_bias, .down_bias = down_bias});
+  REQUIRE_MESSAGE(weights.ok(), weights.message());
+  if (problem.dtype == DType::int8) weights = weights->quantize(problem.group);
   REQUIRE_MESSAGE(weights.ok(), weights.message());
   return {std::move(weights).value(), normal_values(problem.batch * d, 1.0, 7), problem.batch};
 }
@@ -65,6 +68,7 @@ Layer make_layer(const Problem& problem, bool biases) {
 
 constexpr double kUnit = 0x1p-24;       // rounding to f32
 constexpr double kUnitBf16 = 0x1p-9;    // rounding to bf16: 8 significant bits
+constexpr double kUnitF16 = 0x1p-11;    // rounding to f16, where it is not subnormal
 constexpr double kFlushed = 0x1p-126;   // what an operation may lose when subnormals are flushed (bf16 dot products do)
 double gamma(index_t n) { return static_cast<double>(n) * kUnit / (1.0 - static_cast<double>(n) * kUnit); }
 
@@ -128,7 +132,7 @@ Approximate hidden_unit(const Layer& layer, index_t token, index_t j, double inp
 }
 
 Bounds bounds_of(const Layer& layer, OneDnnArithmetic arithmetic) {
-  const double input_unit = arithmetic == OneDnnArithmetic::bf16 ? kUnitBf16 : 0.0;
+  const double input_unit = arithmetic == OneDnnArithmetic::bf16 ? kUnitBf16 : arithmetic == OneDnnArithmetic::f16 ? kUnitF16 : 0.0;
   const Weights& w = layer.weights;
   Bounds bounds;
   for (index_t token = 0; token < layer.batch; ++token) {
@@ -216,6 +220,84 @@ TEST_CASE("shapes that are no multiple of anything, and one thread") {
     check_problem(problem_of(dtype, {}, true, 3, 7, 129), true, 1);
     check_problem(problem_of(dtype, {}, false, 1, 512, 2048), true, 2);
   }
+}
+
+TEST_CASE("f16 weights, in f16 or widened") {
+  for (const bool gated : {false, true}) check_problem(problem_of(DType::f16, {}, gated, 3), true, 2);
+}
+
+namespace {
+
+double row_mass(const Weights& w, Matrix matrix, index_t j) {
+  std::vector<float> row(static_cast<std::size_t>(w.d_model()));
+  w.read_row(matrix, j, 0, row);
+  double mass = 0;
+  for (const float v : row) mass += std::abs(static_cast<double>(v));
+  return mass;
+}
+
+/// x and h quantized per token: each value moves by at most half a step of max/127; the thousandth covers f32 roundings.
+Bounds int8_bounds(const Layer& layer) {
+  constexpr double kHalfStep = 0.501 / 127.0;
+  const Weights& w = layer.weights;
+  const auto d = static_cast<std::size_t>(w.d_model());
+  Bounds bounds;
+  for (index_t token = 0; token < layer.batch; ++token) {
+    double largest_x = 0, largest_h = 0;
+    for (std::size_t k = 0; k < d; ++k) largest_x = std::max(largest_x, std::abs(static_cast<double>(layer.x[static_cast<std::size_t>(token) * d + k])));
+    std::vector<Approximate> h;
+    for (index_t j = 0; j < w.d_ff(); ++j) {
+      Approximate z = hidden_unit(layer, token, j, 0.0);
+      if (w.gated()) {  // |a'·v' − a·v| with both factors off by their own steps: from the exact values of both
+        const double ea = kHalfStep * largest_x * row_mass(w, Matrix::gate, j), ev = kHalfStep * largest_x * row_mass(w, Matrix::up, j);
+        double a = w.gate_bias().empty() ? 0.0 : static_cast<double>(w.gate_bias()[static_cast<std::size_t>(j)]);
+        double v = w.up_bias().empty() ? 0.0 : static_cast<double>(w.up_bias()[static_cast<std::size_t>(j)]);
+        for (std::size_t k = 0; k < d; ++k) {
+          const auto x = static_cast<double>(layer.x[static_cast<std::size_t>(token) * d + k]);
+          a += x * static_cast<double>(w.gate_at(j, static_cast<index_t>(k)));
+          v += x * static_cast<double>(w.up_at(j, static_cast<index_t>(k)));
+        }
+        z.error += ea * std::abs(v) + std::max(a, 0.0) * ev + ea * ev;
+      } else {
+        z.error += kHalfStep * largest_x * row_mass(w, Matrix::up, j);
+      }
+      largest_h = std::max(largest_h, z.most());
+      h.push_back(z);
+    }
+    for (index_t i = 0; i < w.d_model(); ++i) {
+      double distance = 0, mass = 0;
+      for (index_t j = 0; j < w.d_ff(); ++j) {
+        const double weight = std::abs(static_cast<double>(w.down_at(j, i)));
+        distance += weight * (h[static_cast<std::size_t>(j)].error + kHalfStep * largest_h);
+        mass += weight * h[static_cast<std::size_t>(j)].most();
+      }
+      bounds.distance.push_back(distance + 1e-5 * (mass + 1.0));
+    }
+  }
+  return bounds;
+}
+
+}  // namespace
+
+TEST_CASE("int8: x and h quantized per token, within half a step of each; groups are refused") {
+  for (const bool gated : {false, true}) {
+    for (const index_t batch : {1, 3}) {
+      const Layer layer = make_layer(problem_of(DType::int8, {}, gated, batch), true);
+      auto ffn = OneDnnFfn::create(layer.weights, batch, 2);
+      if (!ffn && ffn.status().code() == StatusCode::unsupported) {
+        MESSAGE("skipped: ", ffn.message());  // without AVX-512 or VNNI there may be only a reference implementation
+        continue;
+      }
+      REQUIRE_MESSAGE(ffn.ok(), ffn.message());
+      CAPTURE(ffn->description());
+      CHECK(ffn->arithmetic() == OneDnnArithmetic::int8);
+      CHECK(first_outside(run(*ffn, layer), exact_output(layer), int8_bounds(layer)) == -1);
+    }
+  }
+  Problem grouped = problem_of(DType::int8, {}, false, 1);
+  grouped.group = 64;
+  const auto refused = OneDnnFfn::create(make_layer(grouped, false).weights);
+  CHECK(refused.message().find("grouped scales") != std::string::npos);
 }
 
 TEST_CASE("fatrelu is refused with the reason, unless its threshold is zero") {
