@@ -2,24 +2,14 @@
 
 #include <algorithm>
 
+#include "isa.hpp"
+
 namespace signsplit::cpu {
-namespace {
-
-bool has_vnni() noexcept {
-#if defined(SIGNSPLIT_X86_KERNELS)
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512vnni") != 0;
-#else
-  return false;
-#endif
-}
-
-}  // namespace
 
 CertifyKernel certify_kernel_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(SIGNSPLIT_X86_KERNELS)
   if (isa == Isa::avx2) return certify_avx2;
-  if (isa == Isa::avx512) return has_vnni() ? certify_avx512vnni : certify_avx512;
+  if (isa == Isa::avx512) return has_avx512vnni() ? certify_avx512vnni : certify_avx512;
 #endif
   return certify_scalar;
 }
@@ -31,7 +21,7 @@ std::vector<std::pair<std::string_view, CertifyKernel>> supported_certify_kernel
   const auto supported = [&](Isa isa) { return std::find(isas.begin(), isas.end(), isa) != isas.end(); };
   if (supported(Isa::avx2)) list.emplace_back("avx2", certify_avx2);
   if (supported(Isa::avx512)) list.emplace_back("avx512", certify_avx512);
-  if (supported(Isa::avx512) && has_vnni()) list.emplace_back("avx512vnni", certify_avx512vnni);
+  if (supported(Isa::avx512) && has_avx512vnni()) list.emplace_back("avx512vnni", certify_avx512vnni);
 #endif
   return list;
 }

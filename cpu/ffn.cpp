@@ -13,6 +13,7 @@
 #include "float_environment.hpp"
 #include "signsplit/certificate.hpp"
 #include "tile_sink.hpp"
+#include "w8a8.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -97,7 +98,6 @@ Status can_run(const Plan& plan, const Problem& problem, const Options& options)
     return unsupported("exact_mask is about f32 sums: the arithmetic w8a8 has none");
   }
   if (plan.placement == Placement::residual) return unsupported("the CPU executor keeps the plane beside the weights only");
-  if (problem.arithmetic != Arithmetic::f32) return unsupported("the CPU executor does not compute in w8a8");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
                             std::to_string(options.threads) + ")");
@@ -178,7 +178,11 @@ void Ffn::State::load_x(std::span<const float> x) {
                                              workspace.x_groups + b * layout.groups());
     }
   }
-  if (problem.batch > 1) kernels->pack_x({workspace.x, problem.batch, shape.d_padded, workspace.packed_x});
+  if (problem.arithmetic == Arithmetic::w8a8) {
+    load_integer_x(*weights, problem.batch, workspace);
+  } else if (problem.batch > 1) {
+    kernels->pack_x({workspace.x, problem.batch, shape.d_padded, workspace.packed_x});
+  }
 }
 
 void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
@@ -230,7 +234,8 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
-                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify, s.exact_mask};
+                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify, s.exact_mask,
+                       &integer_kernels_for(s.report.isa)};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

@@ -66,6 +66,15 @@ Result<Isa> select_isa(std::optional<Isa> forced) {
   return unsupported(origin + std::string(to_string(*forced)) + " is not available on this machine (available: " + names + ")");
 }
 
+bool has_avx512vnni() noexcept {
+#if defined(SIGNSPLIT_X86_KERNELS)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
+}
+
 const KernelTable& kernels_for([[maybe_unused]] Isa isa) noexcept {
 #if defined(SIGNSPLIT_X86_KERNELS)
   if (isa == Isa::avx2) return kernels_avx2;

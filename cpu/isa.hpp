@@ -9,4 +9,7 @@ namespace signsplit::cpu {
 /// The table of an instruction set that supported_isas() lists.
 [[nodiscard]] const KernelTable& kernels_for(Isa isa) noexcept;
 
+/// Whether AVX-512 comes with VNNI.
+[[nodiscard]] bool has_avx512vnni() noexcept;
+
 }  // namespace signsplit::cpu

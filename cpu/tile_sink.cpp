@@ -41,6 +41,7 @@ void TileSink::begin_part(index_t part, Phase phase) {
   y_part_ = run_.workspace.partial_y + part * y_elems;
   std::memset(y_part_, 0, static_cast<std::size_t>(y_elems) * sizeof(float));
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
+  if (integers()) begin_integer_part(part);
 }
 
 // ---- what is read, and what after it ----
@@ -101,9 +102,8 @@ const std::uint16_t* scale_bits(std::span<const bf16> scales) { return scales.em
 
 }  // namespace
 
-void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
-                   const RowList& next) {
-  if (rows.row_count == 0) return;
+void TileSink::dot_floats(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums,
+                          float* absolute_sums, const RowList& next) {
   const Weights& w = run_.weights;
   const DotRows args{rows,
                      next,
@@ -124,6 +124,16 @@ void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials
                      k.begin};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
+}
+
+void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
+                   const RowList& next) {
+  if (rows.row_count == 0) return;
+  if (!integers()) {
+    dot_floats(matrix, rows, k, partials, sums, absolute_sums, next);
+  } else if (k.last) {
+    dot_integers(matrix, rows, k, sums, next);
+  }
   const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);
   (matrix == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += bytes;
   statistics_.bytes_scales += static_cast<std::uint64_t>(rows.row_count * scale_count(run_.problem, k.begin, k.end) * kScaleBytes);
@@ -223,7 +233,11 @@ void TileSink::down_tile(HiddenRange hidden) {
     return;
   }
   const std::uint64_t before = statistics_.bytes_down;
-  select_and_add(hidden, coefficients_, run_.plan.skip, after_down_tile(hidden));
+  if (integers()) {
+    add_integer_rows(hidden);
+  } else {
+    select_and_add(hidden, coefficients_, run_.plan.skip, after_down_tile(hidden));
+  }
   statistics_.pushed_rows += (statistics_.bytes_down - before) / row_bytes();
 }
 
@@ -363,11 +377,13 @@ void TileSink::reduce(ColumnRange columns) {
   statistics_.bytes_y += static_cast<std::uint64_t>(run_.plan.parts * p.batch * columns.size()) * sizeof(float);
   const std::span<const float> bias = run_.weights.down_bias();
   const index_t end = std::min(columns.end, p.d_model);
+  if (integers()) find_h_scales();
   for (index_t b = 0; b < p.batch; ++b) {
     const float* sum = run_.workspace.partial_y + b * run_.workspace.y_stride;
     float* y = run_.y + b * p.d_model;
     for (index_t d = columns.begin; d < end; ++d) {
-      const float value = bias.empty() ? sum[d] : sum[d] + bias[static_cast<std::size_t>(d)];
+      const float scaled = integers() ? sum[d] * tile_.h_scales[b] : sum[d];
+      const float value = bias.empty() ? scaled : scaled + bias[static_cast<std::size_t>(d)];
       y[d] = value == value ? value : std::bit_cast<float>(0x7fc00000u);
     }
   }

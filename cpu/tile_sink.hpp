@@ -5,6 +5,7 @@
 
 #include "isa.hpp"
 #include "kernels/certify_kernels.hpp"
+#include "kernels/integer_kernels.hpp"
 #include "signsplit/statistics.hpp"
 #include "signsplit/walk.hpp"
 #include "signsplit/weights.hpp"
@@ -29,6 +30,7 @@ struct RunContext {
   const Certificate* certificate = nullptr;  ///< certified only
   CertifyKernel certify = nullptr;
   bool exact_mask = false;
+  const IntegerKernels* integers = nullptr;  ///< w8a8 only
 };
 
 /// One worker's sink. Satisfies WalkSink.
@@ -66,11 +68,21 @@ class TileSink {
   // Products (tile_sink.cpp).
   void dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
            const RowList& next = {});
+  void dot_floats(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
+                  const RowList& next);
   void dot_then_open_rows(HiddenRange hidden, KRange k);
   void add_rows(const RowList& rows, const float* coefficients, const RowList& next);
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
   void up_rows_of_open_gates(HiddenRange hidden);
   void finish_units(HiddenRange hidden);
+
+  // Integers (w8a8.cpp).
+  void dot_integers(Matrix matrix, RowList rows, KRange k, float* sums, const RowList& next);
+  void find_h_scales();
+  void begin_integer_part(index_t part);
+  void add_integer_rows(HiddenRange hidden);
+  void add_integer_group(HiddenRange units);
+  void scale_integer_sums(index_t unit);
 
   // One unit and token (tile_sink.cpp).
   [[nodiscard]] std::span<const float> bias_of(Matrix matrix) const;
@@ -104,6 +116,7 @@ class TileSink {
   [[nodiscard]] float correction(index_t unit, index_t token, index_t at, bool& redo);
   void redo_rows(Units units, index_t first_unit);
 
+  [[nodiscard]] bool integers() const { return run_.problem.arithmetic == Arithmetic::w8a8; }
   [[nodiscard]] index_t at(index_t i, index_t token) const { return i * run_.problem.batch + token; }
   [[nodiscard]] std::uint64_t row_bytes() const { return static_cast<std::uint64_t>(run_.weights.row_bytes()); }
 
@@ -111,6 +124,8 @@ class TileSink {
   TileScratch& tile_;
   Statistics statistics_;
   Phase phase_ = Phase::fused;
+  index_t part_end_ = 0;                  // w8a8: the part's last unit + 1
+  bool h_scales_found_ = false;           // w8a8
   struct {
     const void* matrix = nullptr;
     index_t first = 0, bytes = 0;

@@ -46,6 +46,11 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
     t.stopped = carver.take<std::uint8_t>(values);
     t.already_read = carver.take<std::uint8_t>(units);
   }
+  if (problem.arithmetic == Arithmetic::w8a8) {
+    t.integers = carver.take<std::int16_t>(values);
+    t.h_scales = carver.take<float>(problem.batch);
+    t.integer_sums = carver.take<std::int32_t>(problem.batch * walk_shape(problem).d_padded);
+  }
   if (plan.strategy == Strategy::certified) {
     t.survivors = carver.take<index_t>(units);
     t.deferred = carver.take<index_t>(units);
@@ -60,6 +65,11 @@ Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int th
   Workspace w;
   w.x = carver.take<float>(problem.batch * padded);
   if (problem.batch > 1) w.packed_x = carver.take<float>(problem.batch * padded);
+  if (problem.arithmetic == Arithmetic::w8a8) {
+    w.x_integers = carver.take<signed char>(problem.batch * padded);
+    w.x_scales = carver.take<float>(problem.batch);
+    w.x_sums = carver.take<std::int32_t>(problem.batch * scale_count(problem, 0, padded));
+  }
   w.x_nonfinite = carver.take<std::uint8_t>(problem.batch);
   w.x_norms = carver.take<double>(problem.batch);
   if (plan.strategy == Strategy::certified) {

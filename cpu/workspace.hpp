@@ -25,6 +25,9 @@ struct TileScratch {
   float* pushed = nullptr;           ///< sign_split: u, what was pushed so far; telescoping: h of the last prefix
   std::uint8_t* stopped = nullptr;   ///< sign_split: pushes ended because something was not finite
   std::uint8_t* open = nullptr;      ///< the unit is open for the token
+  std::int16_t* integers = nullptr;  ///< w8a8: h of the tile's rows of W2 that are read
+  float* h_scales = nullptr;         ///< w8a8: [batch]
+  std::int32_t* integer_sums = nullptr;  ///< w8a8: [batch, d_padded], of the part and group
   std::uint8_t* already_read = nullptr;  ///< [hidden_tile] row of W2 was read since the tile began
   index_t* survivors = nullptr;      ///< certified: [hidden_tile] unit numbers that the certificate left
   index_t* deferred = nullptr;       ///< certified: [hidden_tile] rows of W2 that the tile before has still to add
@@ -36,6 +39,9 @@ struct TileScratch {
 struct Workspace {
   float* x = nullptr;                ///< [batch, d_padded] copy of x, zero-padded
   float* packed_x = nullptr;         ///< batch > 1: x as the kernels read it (PackX)
+  signed char* x_integers = nullptr;  ///< w8a8: [batch, d_padded]
+  float* x_scales = nullptr;         ///< w8a8: [batch]
+  std::int32_t* x_sums = nullptr;    ///< w8a8: [batch, groups], of each token's integers
   std::uint8_t* x_nonfinite = nullptr;  ///< [batch]
   double* x_norms = nullptr;         ///< [batch] Euclidean norms, rounded up
   QuantizedQuad* x_quads = nullptr;    ///< certified: [batch, d_padded / 4]
