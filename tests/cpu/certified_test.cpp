@@ -212,6 +212,74 @@ TEST_CASE("what is certified is closed in the canonical evaluation, and every ke
   }
 }
 
+/// Layers whose every unit is open by one ulp while one part of the bound is as large as it can be: nothing may be certified.
+/// Rows are multiples of `row` by powers of two (that changes neither plane nor residual but for the scale), every other one negated.
+void check_none_certified(const std::vector<float>& row, const std::vector<float>& x, CertificateFormat format, std::mt19937_64& rng) {
+  const auto d = static_cast<index_t>(row.size());
+  Layer layer;
+  layer.problem = {d, 64, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.down.assign(static_cast<std::size_t>(d * 64), 1.0f);
+  for (index_t j = 0; j < 64; ++j) {
+    const float factor = power_of_two(static_cast<int>(rng() % 20)) * (j % 2 == 0 ? 1.0f : -1.0f);
+    for (const float w : row) layer.up.push_back(factor * w);
+    layer.up_bias.push_back(std::nextafter(-canonical_dot(x.data(), layer.up.data() + j * d, d), kInf));
+  }
+  const Weights w = layer.pack();
+  const auto certificate = Certificate::build(w, format);
+  REQUIRE(certificate);
+  const Tokens tokens(certificate->layout(), layer.problem, x);
+  for (index_t j = 0; j < 64; ++j) CHECK_FALSE(certificate->certifies(j, tokens.tokens[0]));
+}
+
+TEST_CASE("each part of the bound is needed: x along the residual, x between two integers, one huge x, sums that round") {
+  std::mt19937_64 rng(seed() + 7);
+  std::normal_distribution<double> normal;
+  for (const CertificateFormat format : {CertificateFormat{8, 64}, {6, 128}, {8, 1024}}) {
+    const std::size_t d = 1024;
+    std::vector<float> row(d), x(d), scales(d / 64), norms(d / 64);
+    std::vector<std::int8_t> plane(d);
+    for (float& w : row) w = static_cast<float>(normal(rng));
+    quantize_plane_row(row, format.bits, format.group, plane, scales, norms);
+    const auto residual = [&](std::size_t k) { return row[k] - scales[k / static_cast<std::size_t>(format.group)] * static_cast<float>(plane[k]); };
+    INFO("bits ", format.bits, ", group ", format.group);
+
+    for (std::size_t k = 0; k < d; ++k) x[k] = residual(k);  // ‖R‖‖x‖ = |R·x|
+    check_none_certified(row, x, format, rng);
+    for (float& v : x) v = -v;
+    check_none_certified(row, x, format, rng);
+
+    std::size_t worst = 0;  // the largest residual, and nothing else but one group's noise
+    for (std::size_t k = 0; k < d; ++k) worst = std::fabs(residual(k)) > std::fabs(residual(worst)) ? k : worst;
+    for (std::size_t k = 0; k < d; ++k) x[k] = 1e-6f;
+    x[worst] = residual(worst) > 0.0f ? 1000.0f : -1000.0f;
+    check_none_certified(row, x, format, rng);
+
+    const float step = 1.0f, q = static_cast<float>((1 << (format.bits - 1)) - 1);
+    for (std::size_t k = 0; k < d; ++k) {  // no residual, and x as far from integers of its step as can be, always to one side
+      row[k] = rng() % 2 == 0 ? q : -q;
+      x[k] = step * (static_cast<float>(static_cast<int>(rng() % 1000)) + 0.49f) * (row[k] > 0.0f ? 1.0f : -1.0f);
+    }
+    for (std::size_t k = 0; k < d; k += static_cast<std::size_t>(format.group)) x[k] = step * kMaxQuantizedX;
+    check_none_certified(row, x, format, rng);
+
+    for (int round = 0; round < 20; ++round) {  // neither residual nor error of x, and terms that cancel: only roundings are left
+      std::vector<std::size_t> others;
+      for (std::size_t k = 0; k < d; ++k) {
+        x[k] = kMaxQuantizedX;
+        row[k] = k % 2 == 0 ? q : -q;
+        if (k % static_cast<std::size_t>(format.group) > 1) others.push_back(k);  // each group begins with the largest
+      }
+      std::shuffle(others.begin(), others.end(), rng);
+      for (std::size_t i = 0; i + 1 < others.size(); i += 2) {
+        row[others[i]] = static_cast<float>(static_cast<int>(rng() % static_cast<unsigned>(2 * q + 1)) - static_cast<int>(q));
+        x[others[i]] = x[others[i + 1]] = static_cast<float>(static_cast<int>(rng() % (2 * kMaxQuantizedX + 1)) - kMaxQuantizedX);
+        row[others[i + 1]] = -row[others[i]];
+      }
+      check_none_certified(row, x, format, rng);
+    }
+  }
+}
+
 struct Outcome {
   std::vector<float> y;
   std::vector<std::uint8_t> mask;
