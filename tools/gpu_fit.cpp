@@ -1,4 +1,5 @@
 // signsplit gpu-fit: fits the GPU model to half of published measurements, predicts the other half, and says how wrong it is.
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>

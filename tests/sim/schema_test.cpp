@@ -1,6 +1,7 @@
 // hardware/schema/profile.schema.json against the parser: what is built in passes both, what one refuses the other refuses too.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -34,7 +35,9 @@ bool has_type(const Json& value, const std::string& type) {
 
 /// The keywords that the schema uses, and no others: an unknown one ends the test.
 bool conforms(const Json& value, const Json& schema, const Json& root) {
-  for (const auto& [key, rule] : schema.items()) {
+  for (const auto& item : schema.items()) {
+    const std::string& key = item.key();
+    const Json& rule = item.value();
     if (key == "$ref") {
       if (!conforms(value, root.at(Json::json_pointer(rule.get<std::string>().substr(1))), root)) return false;
     } else if (key == "type") {
@@ -100,10 +103,10 @@ TEST_CASE("the schema and the parser refuse the same") {
       {"/dram/latency/kind", "felt"}, {"/dram/latency/source", ""}, {"/dram/speed", 7},
       {"/overheads/launch_graph/value", -1e-6}, {"/read_bandwidth/points", Json::array()},
       {"/read_bandwidth/points/0/value", 0},    {"/rates/0/unit", "s"}, {"/noise/cv", 0.1}, {"/extra", 1}};
-  for (const auto& [path, value] : changes) {
-    CAPTURE(path);
+  for (const auto& change : changes) {
+    CAPTURE(change.first);
     Json bad = good;
-    bad[Json::json_pointer(path)] = value;
+    bad[Json::json_pointer(change.first)] = change.second;
     CHECK_FALSE(conforms(bad, schema, schema));
     CHECK_FALSE(parse_machine(bad.dump(), "bad.json").ok());
   }
