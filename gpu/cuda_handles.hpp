@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "cuda_status.hpp"
 
@@ -30,6 +31,10 @@ template <class T>
   return DeviceArray<T>(static_cast<T*>(pointer));
 }
 
+/// Waits for what was asked of the default stream. Our streams do not wait for it, and copies and fills without a stream may
+/// return before they are done.
+[[nodiscard]] inline Status wait_for_default_stream() { return cuda_status(cudaStreamSynchronize(nullptr), "copying"); }
+
 /// The same, filled from the host; waits until the copy is done.
 template <class T>
 [[nodiscard]] Result<DeviceArray<T>> upload(std::span<const T> from, const std::string& what) {
@@ -37,6 +42,7 @@ template <class T>
   if (!to || from.empty()) return to;
   const cudaError_t error = cudaMemcpy(to->get(), from.data(), from.size_bytes(), cudaMemcpyHostToDevice);
   if (Status status = cuda_status(error, "copying " + what + " to the device"); !status) return status;
+  if (Status status = wait_for_default_stream(); !status) return status;
   return to;
 }
 
@@ -72,7 +78,7 @@ struct DestroyGraphExec {
 };
 using GraphExec = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraphExec>;
 
-/// A graph of what `enqueue(stream) -> Status` puts into the stream, ready to be launched.
+/// A graph of what `enqueue(stream) -> Status` puts into the stream, ready to be launched: its first launch is as the later ones.
 template <class Enqueue>
 [[nodiscard]] Result<GraphExec> capture(cudaStream_t stream, const Enqueue& enqueue) {
   const cudaError_t begun = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
@@ -85,7 +91,10 @@ template <class Enqueue>
   if (Status status = cuda_status(ended, "ending a graph"); !status) return status;
   cudaGraphExec_t exec = nullptr;
   if (Status status = cuda_status(cudaGraphInstantiate(&exec, graph.get(), 0), "instantiating a graph"); !status) return status;
-  return GraphExec(exec);
+  GraphExec graph_exec(exec);
+  if (Status status = cuda_status(cudaGraphUpload(exec, stream), "uploading a graph"); !status) return status;
+  if (Status status = cuda_status(cudaStreamSynchronize(stream), "uploading a graph"); !status) return status;
+  return Result<GraphExec>(std::move(graph_exec));
 }
 
 /// Two events around what is enqueued, and the seconds between them.

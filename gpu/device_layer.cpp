@@ -1,7 +1,7 @@
 #include "device_layer.hpp"
 
 #include <algorithm>
-#include <functional>
+#include <atomic>
 #include <utility>
 
 namespace signsplit::gpu {
@@ -44,6 +44,13 @@ std::span<const std::uint16_t> bits(std::span<const bf16> scales) {
 
 }  // namespace
 
+namespace {
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+}  // namespace
+
 Result<const DeviceCertificate*> DeviceLayer::State::certificate(CertificateFormat format) const {
   const std::lock_guard lock(certificates_mutex);
   for (const auto& known : certificates) {
@@ -82,6 +89,7 @@ Result<DeviceLayer> DeviceLayer::upload(const Weights& weights, int device) {
   if (Status status = cuda_status(cudaSetDevice(device), "selecting a device"); !status) return status;
   DeviceLayer layer(new State);
   State& to = *layer.state_;
+  to.id = next_id();
   to.source = &weights;
   to.problem = weights.problem();
   to.device = device;
@@ -110,6 +118,7 @@ Result<DeviceLayer> DeviceLayer::clone() const {
   const State& from = *state_;
   DeviceLayer layer(new State);
   State& to = *layer.state_;
+  to.id = next_id();
   to.source = from.source;
   to.problem = from.problem;
   to.device = from.device;
@@ -122,6 +131,7 @@ Result<DeviceLayer> DeviceLayer::clone() const {
                       fill(to.input_nonfinite, from.input_nonfinite, status) &&
                       fill(to.down_nonfinite, from.down_nonfinite, status);
   if (!filled) return status;
+  if (status = wait_for_default_stream(); !status) return status;
   return layer;
 }
 

@@ -29,6 +29,7 @@ struct DeviceCertificate {
 };
 
 struct DeviceLayer::State {
+  std::uint64_t id = 0;  ///< of no other layer, also when memory is used again
   const Weights* source = nullptr;
   Problem problem;
   int device = 0;

@@ -25,7 +25,7 @@ struct Ffn::State {
   KernelArguments arguments;            ///< of the layer that is bound
   GraphExec graph;                      ///< one call on it; empty until first used, and under Launch::stream
   GraphExec chain;                      ///< the calls of run_chain()
-  std::vector<const void*> chain_of;    ///< the layers' matrices for which `chain` was made
+  std::vector<std::uint64_t> chain_of;  ///< the ids of the layers for which `chain` was made
 
   [[nodiscard]] std::size_t elements() const { return static_cast<std::size_t>(problem.batch * problem.d_model); }
   Status bind(const DeviceLayer& layer);
@@ -168,6 +168,7 @@ Result<Ffn> Ffn::create(const DeviceLayer& layer, const Plan& plan, index_t batc
   if (!workspace) return workspace.status();
   const cudaError_t cleared = cudaMemset(workspace->get(), 0, workspace_size);
   if (Status status = cuda_status(cleared, "clearing the workspace"); !status) return status;
+  if (Status status = wait_for_default_stream(); !status) return status;
 
   Ffn ffn(new State{.plan = plan, .problem = problem, .options = options, .launchable = std::move(*launchable),
                     .report = {.statistics = {}, .launch = options.launch, .device_s = 0}, .stream = std::move(*stream),
@@ -228,10 +229,10 @@ Result<double> Ffn::run_chain(std::span<const DeviceLayer* const> layers, std::s
   State& state = *state_;
   if (layers.empty()) return invalid_argument("a chain needs a layer");
   if (Status status = check_sizes(state.problem, x, y); !status) return status;
-  std::vector<const void*> chain_of;
+  std::vector<std::uint64_t> chain_of;
   for (const DeviceLayer* layer : layers) {
     if (Status status = same_problem(*layer, state.problem, state.options.device); !status) return status;
-    chain_of.push_back(layer->state().up.get());
+    chain_of.push_back(layer->state().id);
   }
   if (Status status = state.send(x); !status) return status;
   state.arguments.active_mask = nullptr;

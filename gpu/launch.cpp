@@ -70,8 +70,9 @@ Status configure(const Launchable& launchable, const Device& device) {
   const auto shared = static_cast<std::size_t>(launchable.shape().shared.bytes);
   for (const KernelEntry& kernel : launchable.kernels) {
     const std::string name = kernel.name;
-    const cudaError_t allowed =
-        cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    // As much as the device has, since other plans launch the same function with another size.
+    const cudaError_t allowed = cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                     static_cast<int>(device.shared_bytes_per_block));
     if (Status status = cuda_status(allowed, "giving " + name + " shared memory"); !status) return status;
     int blocks = 0;
     const cudaError_t asked =

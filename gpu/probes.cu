@@ -241,6 +241,7 @@ Status Prober::measure_latencies(DeviceFigures& figures) const {
   auto* device_next = reinterpret_cast<std::uint32_t*>(buffer_.get());
   const cudaError_t copied = cudaMemcpy(device_next, next.data(), kBufferBytes, cudaMemcpyHostToDevice);
   if (Status status = cuda_status(copied, "copying the chase"); !status) return status;
+  if (Status status = wait_for_default_stream(); !status) return status;
   constexpr int kChase = 20000;
   const auto chase = median_seconds([&](cudaStream_t stream) {
     chase_probe<<<1, 1, 0, stream>>>(device_next, kChase, sink_.get());
@@ -267,6 +268,7 @@ Result<DeviceFigures> Prober::run(const Device& device, bool quick, const Progre
   for (std::uint32_t& word : noise) word = seed = seed * 1664525u + 1013904223u;
   const cudaError_t copied = cudaMemcpy(buffer->get(), noise.data(), kBufferBytes, cudaMemcpyHostToDevice);
   if (Status status = cuda_status(copied, "filling the buffer"); !status) return status;
+  if (Status status = wait_for_default_stream(); !status) return status;
 
   Prober prober(device, quick ? 5 : 11, std::move(*stream), std::move(*clock), std::move(*buffer), std::move(*sink));
   DeviceFigures figures;

@@ -46,8 +46,16 @@ def by_shape(path):
     return int(path.name.split("x")[0]), path.name
 
 
+def best_read_Bps(directory):
+    """What the calibrated device reads from memory: the last point of its curve."""
+    curve = (load(directory / "gpu.json") or {}).get("read_bandwidth")
+    scale = {"B/s": 1, "GB/s": 1e9, "TB/s": 1e12}
+    return curve["points"][-1]["value"] * scale.get(curve["unit"], 0) if curve else 0
+
+
 def bench_rows(directory):
     rows = []
+    best = best_read_Bps(directory)
     for path in sorted(directory.glob("bench/*.json"), key=lambda p: (not p.name[0].isdigit(), p.name)):
         result = load(path)
         measured = cases(result)
@@ -58,11 +66,12 @@ def bench_rows(directory):
             error = f"{100 * (predicted[label] / case['median_s'] - 1):+.0f} %" if label in predicted else ""
             rows.append([path.stem, label, microseconds(case["median_s"]), microseconds(case["p10_s"]), microseconds(case["p90_s"]),
                          f"{100 * case['fraction_of_read_bandwidth']:.0f} %",
+                         f"{100 * case['bytes'] / case['median_s'] / best:.0f} %" if best else "",
                          f"{vendor['median_s'] / case['median_s']:.2f}" if vendor else "",
                          "same" if case["same_bits_as_row_fused"] else "other", error])
         for case in (result or {}).get("cases", []):
             if case.get("error"):
-                rows.append([path.stem, case["label"], "not run: " + case["error"][:60], "", "", "", "", "", ""])
+                rows.append([path.stem, case["label"], "not run: " + case["error"][:60], "", "", "", "", "", "", ""])
     return rows
 
 
@@ -121,7 +130,7 @@ def main():
     profile = load(directory / "gpu.json")
     if profile:
         print(f"{profile['meta']['title']}, calibrated {profile['meta']['date']}")
-    table("bench: µs per call", ["case", "schedule", "median", "p10", "p90", "of read", "x cublaslt", "bits", "predicted"],
+    table("bench: µs per call", ["case", "schedule", "median", "p10", "p90", "of read", "of memory", "x cublaslt", "bits", "predicted"],
           bench_rows(directory))
     table("sparse: row_fused without and with skip, µs", ["case", "dense", "skip", "ratio", "predicted", "bytes"],
           sparse_rows(directory), names=1)

@@ -191,7 +191,7 @@ Status CublasLt<T>::upload(const Weights& weights, double rotation_bytes) {
     if (status = cuda_status(up != cudaSuccess ? up : down, "copying weights"); !status) return status;
     copies_.push_back(std::move(copy));
   }
-  return {};
+  return gpu::wait_for_default_stream();
 }
 
 template <class T>
@@ -332,8 +332,10 @@ Status CublasLt<T>::open(const Weights& weights, double rotation_bytes) {
   const std::vector<float> input(static_cast<std::size_t>(batch_ * std::max(d_, f_)), 0.5f);
   auto values = upload_vector<T>(input);
   if (!values) return values.status();
-  cudaMemcpy(x_.get(), values->get(), static_cast<std::size_t>(batch_ * d_) * sizeof(T), cudaMemcpyDeviceToDevice);
-  cudaMemcpy(h_.get(), values->get(), static_cast<std::size_t>(batch_ * f_) * sizeof(T), cudaMemcpyDeviceToDevice);
+  const cudaError_t to_x = cudaMemcpy(x_.get(), values->get(), static_cast<std::size_t>(batch_ * d_) * sizeof(T), cudaMemcpyDeviceToDevice);
+  const cudaError_t to_h = cudaMemcpy(h_.get(), values->get(), static_cast<std::size_t>(batch_ * f_) * sizeof(T), cudaMemcpyDeviceToDevice);
+  if (Status status = cuda_status(to_x != cudaSuccess ? to_x : to_h, "copying an input"); !status) return status;
+  if (Status status = gpu::wait_for_default_stream(); !status) return status;
   if (Status status = choose(up_, up); !status) return status;
   if (Status status = choose(down_, down); !status) return status;
   auto graph = gpu::capture(stream_.get(), [&](cudaStream_t into) -> Status {
@@ -367,6 +369,7 @@ Result<double> CublasLt<T>::run(std::span<const float> x, std::span<float> y) {
   std::transform(x.begin(), x.end(), values.begin(), [](float value) { return static_cast<T>(value); });
   const cudaError_t sent = cudaMemcpy(x_.get(), values.data(), count * sizeof(T), cudaMemcpyHostToDevice);
   if (Status status = cuda_status(sent, "copying x"); !status) return status;
+  if (Status status = gpu::wait_for_default_stream(); !status) return status;
   const auto seconds = clock_->seconds(
       stream_.get(), [&](cudaStream_t into) { return cuda_status(cudaGraphLaunch(graph_.get(), into), "launching a graph"); });
   if (!seconds) return seconds;
