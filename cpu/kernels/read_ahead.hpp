@@ -59,13 +59,15 @@ class ReadAhead {
   static constexpr index_t kLine = 64;  // bytes
 
   void enter(const RowList& list) {
-    i_ = 0;
-    if (list.row_count > 0) {
-      at_ = last_ = row_address(list, 0);
-      end_ = at_ + list.bytes;
-    } else {
+    if (list.row_count == 0) {
+      i_ = 0;
       next_row();
+      return;
     }
+    const bool in_one_piece = list.rows == nullptr && list.bytes == list.row_bytes;  // one long row, then
+    i_ = in_one_piece ? list.row_count - 1 : 0;
+    at_ = last_ = row_address(list, 0);
+    end_ = at_ + (in_one_piece ? list.row_count : 1) * list.bytes;
   }
   void next_row() {
     if (list_ != nullptr && ++i_ < list_->row_count) {
