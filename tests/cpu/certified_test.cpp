@@ -197,11 +197,11 @@ TEST_CASE("what is certified is closed in the canonical evaluation, and every ke
         float* aligned = sums.data() + (64 - reinterpret_cast<std::uintptr_t>(sums.data()) % 64) % 64 / 4;
         for (index_t p = 0; p < certificate->panels(); ++p) {
           std::optional<cpu::PanelVerdict> scalar;
-          for (const auto& [name, kernel] : cpu::supported_certify_kernels()) {
-            const cpu::PanelVerdict verdict = kernel({reinterpret_cast<const unsigned char*>(certificate->panel(p)), layout,
+          for (const auto& form : cpu::supported_certify_kernels()) {
+            const cpu::PanelVerdict verdict = form.second({reinterpret_cast<const unsigned char*>(certificate->panel(p)), layout,
                                                       tokens.tokens.data(), problem.batch, certificate->threshold(), aligned,
                                                       nullptr, 0});
-            INFO(name);
+            INFO(form.first);
             CHECK(verdict.certified == expected[static_cast<std::size_t>(p)]);
             if (!scalar) scalar = verdict;
             CHECK(verdict.likely == scalar->likely);
