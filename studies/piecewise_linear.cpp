@@ -29,11 +29,6 @@ struct Pieces {
     const Line& line = lines[segment(z)];
     return line.slope * z + line.intercept;
   }
-  [[nodiscard]] double error() const {
-    double worst = 0;
-    for (const Line& line : lines) worst = std::max(worst, line.error);
-    return worst;
-  }
 };
 
 /// GELU at equally spaced points of [−kEdge, kEdge].
@@ -46,6 +41,13 @@ class Samples {
   [[nodiscard]] int count() const { return count_; }
   [[nodiscard]] double z(int i) const { return -kEdge + 2.0 * kEdge * i / (count_ - 1); }
   [[nodiscard]] int index(double z) const { return static_cast<int>(std::lround((z + kEdge) / (2.0 * kEdge) * (count_ - 1))); }
+
+  /// Largest distance of the pieces to GELU.
+  [[nodiscard]] double error_of(const Pieces& pieces) const {
+    double worst = 0;
+    for (int i = 0; i < count_; ++i) worst = std::max(worst, std::abs(pieces.value(z(i)) - f_[static_cast<std::size_t>(i)]));
+    return worst;
+  }
 
   /// The line of least maximal error over the points [begin, end). The spread of f − slope·z is convex in the slope.
   [[nodiscard]] Line best_line(int begin, int end) const {
@@ -212,10 +214,10 @@ Result<Findings> run(const Settings& settings) {
   std::vector<Pieces> tables;
   for (const std::size_t segments : {4u, 8u, 16u, 32u, 64u}) {
     Pieces best = minimax(samples, segments);
-    const double error = uniform(samples, segments).error();
-    findings.tables[0].rows.push_back({static_cast<double>(segments), best.error(), error});
-    least.points.emplace_back(static_cast<double>(segments), best.error());
-    equal.points.emplace_back(static_cast<double>(segments), error);
+    const double error = samples.error_of(best), equal_error = samples.error_of(uniform(samples, segments));
+    findings.tables[0].rows.push_back({static_cast<double>(segments), error, equal_error});
+    least.points.emplace_back(static_cast<double>(segments), error);
+    equal.points.emplace_back(static_cast<double>(segments), equal_error);
     if (segments <= 32) tables.push_back(std::move(best));
   }
   findings.plot.series = {std::move(least), std::move(equal)};
