@@ -15,6 +15,7 @@
 #include "tools/device_options.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
+#include "tools/layer_input.hpp"
 #include "tools/plan_options.hpp"
 #include "tools/problem_options.hpp"
 #include "tools/quantity_text.hpp"
@@ -91,15 +92,6 @@ Status check_files(const RunOptions& options, const Context& context) {
   return {};
 }
 
-Status check_input(const FloatMatrix& x, const Weights& weights, const RunOptions& options) {
-  if (x.rows < 1) return invalid_argument(fmt::format("{}: holds no token (its first extent is 0)", options.input));
-  if (x.columns != weights.d_model()) {
-    return invalid_argument(fmt::format("{}: has {} columns, but {} needs d_model = {} (up.weight [F, D])", options.input,
-                                        x.columns, options.weights, weights.d_model()));
-  }
-  return {};
-}
-
 Result<Job> load(const RunOptions& options, const Context& context) {
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
@@ -118,7 +110,7 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   if (!weights) return weights.status();
   Result<FloatMatrix> x = read_matrix(options.input);
   if (!x) return x.status();
-  if (const Status status = check_input(*x, *weights, options); !status) return status;
+  if (const Status status = check_input(*x, options.input, *weights, options.weights); !status) return status;
   const index_t tokens_per_call = std::min(*batch, x->rows);
   const Result<PlanChoice> choice = resolve(options.plan, weights->problem(tokens_per_call));
   if (!choice) return choice.status();
