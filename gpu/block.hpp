@@ -17,6 +17,7 @@
 //   init(word, arrivals), init_for_copies(word)   make a 64-bit word of shared memory a barrier; before sync_all()
 //   arrive(word), wait(word, parity)  of the whole warp
 //   copy_rows(...)                    copies whose bytes may be read after the wait on their word, and not before
+//   finish_copies()                   before the copying warp ends
 //   sync_consumers(), sync_all()      all threads of the consumer warps, of the block
 //   sync_grid(word)                   consumer warps of all blocks
 //   launch_dependents(), wait_for_primary()   programmatic dependent launch

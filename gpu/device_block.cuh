@@ -23,11 +23,13 @@ class DeviceBlock {
   };
 
   __device__ __forceinline__ DeviceBlock(std::byte* shared, int consumer_warps)
-      : shared_(shared), consumer_threads_(consumer_warps * 32) {}
+      : shared_(shared),
+        consumer_threads_(consumer_warps * 32),
+        warp_(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0)) {}  // the same in all lanes, for the compiler too
 
   __device__ __forceinline__ int cta() const { return static_cast<int>(blockIdx.x); }
   __device__ __forceinline__ int ctas() const { return static_cast<int>(gridDim.x); }
-  __device__ __forceinline__ int warp() const { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0); }
+  __device__ __forceinline__ int warp() const { return warp_; }
   __device__ __forceinline__ std::byte* shared() const { return shared_; }
 
   template <class F>
@@ -142,6 +144,12 @@ class DeviceBlock {
 #endif
   }
 
+  __device__ __forceinline__ void finish_copies() const {
+#if !defined(SIGNSPLIT_BULK_COPIES)
+    asm volatile("cp.async.wait_all;" ::: "memory");  // a lane's arrivals are its own business: it stays until they are done
+#endif
+  }
+
   __device__ __forceinline__ void sync_consumers() const { asm volatile("bar.sync 1, %0;" ::"r"(consumer_threads_) : "memory"); }
   __device__ __forceinline__ void sync_all() const {
 #if defined(SIGNSPLIT_BULK_COPIES)
@@ -183,7 +191,7 @@ class DeviceBlock {
   }
 
   std::byte* shared_;
-  int consumer_threads_;
+  int consumer_threads_, warp_;
 };
 
 }  // namespace signsplit::gpu

@@ -38,8 +38,8 @@ SIGNSPLIT_DEVICE int leading_zeros(std::uint64_t bits) {
 #endif
 }
 
-/// Adds a finite double to the limbs, exactly. Inside lanes().
-template <class Block>
+/// Adds a finite double to the limbs, exactly. Inside lanes(); kAlone: by one lane while no other adds.
+template <bool kAlone, class Block>
 SIGNSPLIT_DEVICE void add_exactly(Block& block, std::int64_t* limbs, double value) {
   const std::uint64_t bits = bits_of(value), exponent = bits >> 52 & 0x7ffu, normal = exponent != 0 ? 1u : 0u;
   const std::uint64_t mantissa = (bits & 0xfffffffffffffu) | normal << 52;
@@ -50,7 +50,13 @@ SIGNSPLIT_DEVICE void add_exactly(Block& block, std::int64_t* limbs, double valu
   SIGNSPLIT_UNROLL
   for (int i = 0; i < 3; ++i) {
     const auto digit = static_cast<std::int64_t>(digits[i]);
-    block.atomic_add(limbs + static_cast<int>(position >> 5) + i, (bits >> 63) != 0 ? -digit : digit);
+    const std::int64_t term = (bits >> 63) != 0 ? -digit : digit;
+    std::int64_t* limb = limbs + static_cast<int>(position >> 5) + i;
+    if constexpr (kAlone) {
+      block.store(limb, block.load(limb) + term);
+    } else {
+      block.atomic_add(limb, term);
+    }
   }
 }
 
@@ -114,10 +120,10 @@ SIGNSPLIT_DEVICE typename Block::template PerLane<ExactValue> exact_dot(Block& b
       const auto xs = block.load(reinterpret_cast<const Pack<float, 2>*>(x + k));
       SIGNSPLIT_UNROLL
       for (int i = 0; i < 2; ++i) {
-        add_exactly(block, limbs, static_cast<double>(xs.v[i]) * static_cast<double>(w.v[i]));  // exact: 24 + 24 bits
+        add_exactly<false>(block, limbs, static_cast<double>(xs.v[i]) * static_cast<double>(w.v[i]));  // exact: 24 + 24 bits
       }
     }
-    if (lane == 0 && bias != nullptr) add_exactly(block, limbs, static_cast<double>(block.load(bias + unit)));
+    if (lane == 0 && bias != nullptr) add_exactly<false>(block, limbs, static_cast<double>(block.load(bias + unit)));
   });
   typename Block::template PerLane<ExactValue> result;
   block.lanes([&](int lane) {
@@ -135,7 +141,7 @@ SIGNSPLIT_DEVICE typename Block::template PerLane<ExactValue> exact_dot(Block& b
     result[lane].sign = sign;
     if (threshold == 0.0f) return;
     if (sign < 0) negate();
-    add_exactly(block, limbs, -static_cast<double>(threshold));
+    add_exactly<true>(block, limbs, -static_cast<double>(threshold));
     result[lane].sign = carry(block, limbs);
   });
   return result;

@@ -14,6 +14,7 @@ SIGNSPLIT_DEVICE void run_row_phase(Block& block, const KernelArguments& a, Phas
   if (block.warp() == a.launch.consumer_warps) {  // weights depend on nothing: they are copied before the wait
     ProducerSteps<Block> producer(block, a);
     run_parts(block, a, phase, producer);
+    block.finish_copies();
     return;
   }
   block.wait_for_primary();

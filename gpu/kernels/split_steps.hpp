@@ -393,6 +393,7 @@ SIGNSPLIT_DEVICE void split_kernel(Block& block, const KernelArguments& a) {
   if (block.warp() == a.launch.consumer_warps) {
     SplitProducerSteps<Block> producer(block, a);
     run_split_parts(block, a, producer);
+    block.finish_copies();
     return;
   }
   block.wait_for_primary();

@@ -135,6 +135,7 @@ class EmulatedBlock {
     issue_copies(to, static_cast<std::size_t>(bytes), from, full);
   }
 
+  void finish_copies() {}
   void sync_consumers();
   void sync_all();
   void sync_grid(std::uint32_t* word);

@@ -44,14 +44,15 @@ TEST_CASE("sign_split: every variant, repair and activation") {
 TEST_CASE("sign_split: units on the threshold are settled exactly") {
   std::mt19937_64 rng(seed() + 11);
   for (const ActivationCase& a : all_activations()) {
-    const Problem problem{.d_model = 130, .d_ff = 40, .batch = 2, .dtype = DType::bf16, .activation = a.activation, .gated = a.gated};
+    Problem problem{.d_model = 130, .d_ff = 40, .batch = 2, .dtype = DType::bf16, .activation = a.activation, .gated = a.gated};
+    if (a.activation.kind == ActivationKind::fatrelu) problem.activation.threshold = 1.0f;  // which sums of integers can meet
     const auto draw = [&] { return static_cast<double>(rng() % 3) - 1.0; };
     const Weights weights = make_layer(problem, true, draw).pack();
     std::vector<float> x(260);
     for (float& v : x) v = rng() % 8 == 0 ? static_cast<float>(draw()) : 0.0f;
     for (const Plan& plan : split_plans(problem, 64)) {
       check_same(weights, plan, x, 2, rng(), kDevice);
-      if (a.activation.kind == ActivationKind::relu) CHECK(run_on_cpu(weights, plan, x, 2).statistics.rechecked > 0);
+      if (a.activation.kind != ActivationKind::identity) CHECK(run_on_cpu(weights, plan, x, 2).statistics.rechecked > 0);
     }
   }
 }
