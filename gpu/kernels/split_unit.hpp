@@ -67,7 +67,8 @@ SIGNSPLIT_DEVICE bool sign_in_doubt(const KernelArguments& a, const SplitUnit& u
   const double z = static_cast<double>(split_sum(a, unit));
   const double threshold = act.kind == ActivationKind::fatrelu ? static_cast<double>(act.threshold) : 0.0;
   if (std::fabs(z - threshold) <= rounding_bound(a, mass_first)) return true;
-  return act.kind == ActivationKind::drelu && std::fabs(static_cast<double>(unit.negative)) <= rounding_bound(a, mass_up);
+  return act.kind == ActivationKind::drelu && is_open(act, split_sum(a, unit)) &&
+         std::fabs(static_cast<double>(unit.negative)) <= rounding_bound(a, mass_up);
 }
 
 /// What is added at the end of a tile, when no exact sum was needed or it agreed. `redo`: compute the unit again instead.

@@ -109,6 +109,18 @@ TEST_CASE("infinities and NaN are not skipped") {
   }
 }
 
+// The product of a tiny h and a tiny negative weight rounds to −0; the reduction makes +0 of it.
+TEST_CASE("no output is a negative zero") {
+  std::mt19937_64 rng(seed() + 7);
+  const Problem problem{.d_model = 64, .d_ff = 8, .dtype = DType::f32, .activation = {ActivationKind::relu}};
+  const Weights weights = make_layer(problem, false, [n = 0]() mutable { return n++ < 64 * 8 ? 1e-30 : -1e-30; }).pack();
+  const std::vector<float> x(64, 1.0f);
+  for (const Plan& plan : row_plans(problem)) {
+    check_same(weights, plan, x, 1, rng());
+    CHECK_FALSE(std::signbit(run_on_cpu(weights, plan, x, 1).y[0]));
+  }
+}
+
 TEST_CASE("certified: the CPU's decisions and bits") {
   std::mt19937_64 rng(seed() + 6);
   for (const ActivationCase& a : all_activations()) {
