@@ -8,15 +8,16 @@
 
 namespace signsplit::gpu {
 
-/// Most consumer warps of a block, on which a kernel's share of the registers depends. sign_split keeps two sums per
-/// accumulator and a unit's history: it gets twice the registers.
-SIGNSPLIT_HD constexpr int max_consumer_warps(Strategy strategy) { return strategy == Strategy::sign_split ? 4 : 8; }
+/// Most consumer warps of a block, on which a kernel's share of the registers depends: a multiprocessor has four partitions
+/// with registers of their own. With the copying warp, 8 warps are two for each, which leaves 255 registers for a thread; a
+/// ninth would leave 168, and kernels for several tokens spilled. sign_split keeps two sums per accumulator and a unit's history.
+SIGNSPLIT_HD constexpr int max_consumer_warps(Strategy strategy) { return strategy == Strategy::sign_split ? 4 : 7; }
 
 /// What a launch must know of a device.
 struct DeviceLimits {
   int multiprocessors = 1;
   index_t shared_bytes_per_block = 48 * 1024;  ///< with the opt-in limit
-  int consumer_warps = 8;                      ///< warps that compute, at most 8; one more issues the copies
+  int consumer_warps = 7;                      ///< warps that compute, at most max_consumer_warps(); one more issues the copies
   int max_stages = 32;                         ///< fewer, to see what bytes in flight are worth
 };
 
