@@ -75,4 +75,12 @@ TEST_CASE("ties go to even, and one bit far below decides") {
   }
 }
 
+TEST_CASE("a subnormal sum is rounded once") {
+  std::vector<float> row(64, 0.0f), x(64, 0.0f);
+  row[0] = 0x1p-100f, x[0] = 0x1p-49f;    // 2^-149
+  row[1] = 0x1p-100f, x[1] = 0x1p-50f;    // half of it: a tie, were it not for
+  row[2] = -0x1p-100f, x[2] = 0x1p-80f;   // what 24 bits cannot hold
+  CHECK(warp_sum(row, x, 0.0f, 0.0f).value == 0x1p-149f);
+}
+
 }  // namespace
