@@ -1,5 +1,5 @@
 // Whole FFN calls, one token, 10 % of the units active, all threads: 768x3072 warm (it stays in the caches), 2048x8192
-// cold (in rotation over 1 GiB of layers). The tile kernels are private to the executor; row_fused warm is nothing but them.
+// cold (in rotation over 1 GiB of layers).
 #include <benchmark/benchmark.h>
 
 #include <map>
@@ -102,7 +102,7 @@ void add_problem(const Problem& problem, bool cold) {
 }
 
 const bool registered = [] {
-  for (const DType dtype : {DType::bf16, DType::f32}) {
+  for (const DType dtype : {DType::bf16, DType::f32, DType::f16, DType::int8}) {
     add_problem({.d_model = 768, .d_ff = 3072, .dtype = dtype}, false);
     add_problem({.d_model = 2048, .d_ff = 8192, .dtype = dtype}, true);
   }

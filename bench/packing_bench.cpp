@@ -1,4 +1,4 @@
-// Packing: the transposition of W2 into hidden-major rows, once per layer at load time.
+// Packing: the transposition of W2 into hidden-major rows, once per layer at load time; and rounding a layer to int8.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -43,6 +43,19 @@ void pack_layer(benchmark::State& state, DType dtype) {
 }
 BENCHMARK_CAPTURE(pack_layer, bf16, DType::bf16)->Args({768, 3072})->Args({2048, 8192})->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(pack_layer, f32, DType::f32)->Args({768, 3072})->Args({2048, 8192})->Unit(benchmark::kMillisecond);
+
+void quantize_layer(benchmark::State& state) {
+  const auto layer = synthetic_weights({.d_model = 768, .d_ff = 3072, .dtype = DType::bf16, .activation = {}}, 0.5, 1);
+  for (auto _ : state) {
+    auto rounded = layer ? layer->quantize(state.range(0)) : layer.status();
+    if (!rounded) {
+      state.SkipWithError(rounded.message().c_str());
+      break;
+    }
+    benchmark::DoNotOptimize(rounded->down());
+  }
+}
+BENCHMARK(quantize_layer)->ArgName("group")->Arg(0)->Arg(128)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace signsplit

@@ -46,7 +46,7 @@ Status read_dtype(const Json& value, DType& field) {
   std::string name;
   if (Status status = read("dtype", value, name); !status) return status;
   const std::optional<DType> dtype = parse_dtype(name);
-  if (!dtype) return broken("dtype", "f32 or bf16");
+  if (!dtype) return broken("dtype", "f32, bf16, f16 or int8");
   field = *dtype;
   return {};
 }

@@ -17,14 +17,18 @@ Status check_layer(const signsplit_layer& layer) {
     return invalid_argument("layer.struct_size must be sizeof(signsplit_layer), " + std::to_string(sizeof(signsplit_layer)) +
                             " or more (got " + std::to_string(layer.struct_size) + ")");
   }
-  if (layer.dtype != SIGNSPLIT_F32 && layer.dtype != SIGNSPLIT_BF16) {
-    return invalid_argument("layer.dtype must be SIGNSPLIT_F32 or SIGNSPLIT_BF16 (got " + std::to_string(layer.dtype) + ")");
+  if (layer.dtype != SIGNSPLIT_F32 && layer.dtype != SIGNSPLIT_BF16 && layer.dtype != SIGNSPLIT_F16) {
+    return invalid_argument("layer.dtype must be SIGNSPLIT_F32, SIGNSPLIT_BF16 or SIGNSPLIT_F16 (got " + std::to_string(layer.dtype) + ")");
   }
   if (Status status = require(layer.up, "layer.up"); !status) return status;
   if (Status status = require(layer.down, "layer.down"); !status) return status;
   if (layer.gate_bias != nullptr && layer.gate == nullptr) return invalid_argument("layer.gate_bias needs layer.gate");
   return {};
 }
+
+static_assert(SIGNSPLIT_F32 == static_cast<int>(DType::f32) && SIGNSPLIT_BF16 == static_cast<int>(DType::bf16) &&
+                  SIGNSPLIT_F16 == static_cast<int>(DType::f16) && SIGNSPLIT_INT8 == static_cast<int>(DType::int8),
+              "the numbers of signsplit.h are those of DType");
 
 /// The same layer as spans. The extents must be valid: they give the sizes.
 LayerTensors borrow(const signsplit_layer& layer, const Problem& problem) {
@@ -60,7 +64,7 @@ Result<Weights> pack(const signsplit_layer& layer) {
   }
   const Problem problem{.d_model = layer.d_model,
                         .d_ff = layer.d_ff,
-                        .dtype = layer.dtype == SIGNSPLIT_F32 ? DType::f32 : DType::bf16,
+                        .dtype = static_cast<DType>(layer.dtype),
                         .activation = activation->activation,
                         .gated = gated};
   if (Status status = validate(problem); !status) return status;
@@ -103,6 +107,15 @@ signsplit_status signsplit_weights_load(const char* file, const char* activation
   });
 }
 
+signsplit_status signsplit_weights_quantize(const signsplit_weights* weights, int64_t group, signsplit_weights** quantized) {
+  return guarded([&]() -> Status {
+    if (Status status = require(quantized, "quantized"); !status) return status;
+    *quantized = nullptr;
+    if (Status status = require(weights, "weights"); !status) return status;
+    return hand_out(weights->layer->quantize(group), quantized);
+  });
+}
+
 signsplit_status signsplit_weights_save(const signsplit_weights* weights, const char* file) {
   return guarded([&]() -> Status {
     if (Status status = require(weights, "weights"); !status) return status;
@@ -118,7 +131,7 @@ int64_t signsplit_weights_d_model(const signsplit_weights* weights) {
 }
 int64_t signsplit_weights_d_ff(const signsplit_weights* weights) { return weights != nullptr ? weights->layer->d_ff() : 0; }
 signsplit_dtype signsplit_weights_dtype(const signsplit_weights* weights) {
-  return weights != nullptr && weights->layer->dtype() == DType::bf16 ? SIGNSPLIT_BF16 : SIGNSPLIT_F32;
+  return weights != nullptr ? static_cast<signsplit_dtype>(weights->layer->dtype()) : SIGNSPLIT_F32;
 }
 int signsplit_weights_gated(const signsplit_weights* weights) {
   return weights != nullptr && weights->layer->gated() ? 1 : 0;

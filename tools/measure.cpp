@@ -178,10 +178,11 @@ void Session::check(Subject& subject, const std::vector<float>& exact) {
   subject.result.same_bits_as_row_fused = same_bits(subject.first_y, *expected);
 }
 
-/// What row_fused with these parts gives on the layer, on the CPU, whatever is measured. parts 0: those of the default plan.
+/// What row_fused (of w8a8, which it does not run, unfused) with these parts gives on the layer, on the CPU, whatever is
+/// measured. parts 0: those of the default plan.
 Result<std::vector<float>> Session::row_fused_output(index_t parts) {
   if (const auto known = row_fused_.find(parts); known != row_fused_.end()) return known->second;
-  Plan plan = default_plan(problem_, Strategy::row_fused);
+  Plan plan = default_plan(problem_, problem_.arithmetic == Arithmetic::w8a8 ? Strategy::unfused : Strategy::row_fused);
   if (parts > 0) plan.parts = parts;
   auto ffn = cpu::Ffn::create(*weights_, plan, problem_.batch, {.threads = options_.threads, .isa = options_.isa});
   if (!ffn) return ffn.status();

@@ -58,6 +58,8 @@ typedef enum signsplit_status {
 typedef enum signsplit_dtype {
   SIGNSPLIT_F32 = 0,  /**< IEEE binary32 */
   SIGNSPLIT_BF16 = 1, /**< bfloat16, the upper 16 bits of a binary32, as uint16_t */
+  SIGNSPLIT_F16 = 2,  /**< IEEE binary16, as uint16_t */
+  SIGNSPLIT_INT8 = 3, /**< int8_t in [-127, 127] times a bfloat16 scale; not for signsplit_weights_create */
   SIGNSPLIT_DTYPE_FORCE_INT = 0x7fffffff /**< no dtype, see SIGNSPLIT_STATUS_FORCE_INT */
 } signsplit_dtype;
 
@@ -94,7 +96,7 @@ typedef struct signsplit_layer {
   size_t struct_size;      /**< sizeof(signsplit_layer): tells the library which version of this struct it was given */
   int64_t d_model;         /**< D, elements of x and y of one token */
   int64_t d_ff;            /**< F, hidden units */
-  signsplit_dtype dtype;   /**< of up, gate and down */
+  signsplit_dtype dtype;   /**< of up, gate and down: SIGNSPLIT_F32, SIGNSPLIT_BF16 or SIGNSPLIT_F16 */
   const char* activation;  /**< "relu", "relu2", "fatrelu:0.01", "identity"; with a gate "reglu", "drelu"; NULL is relu */
   const void* up;          /**< W1 [F, D] */
   const void* gate;        /**< Wg [F, D], or NULL: not gated */
@@ -125,9 +127,15 @@ static inline signsplit_layer signsplit_layer_make(int64_t d_model, int64_t d_ff
 SIGNSPLIT_API signsplit_status signsplit_weights_create(const signsplit_layer* layer, signsplit_weights** weights);
 
 /** Reads a safetensors file: up.weight [F, D], down.weight [D, F], optional gate.weight [F, D], up.bias [F], gate.bias [F],
- *  down.bias [D], metadata `activation`. `activation` replaces the metadata's unless NULL. */
+ *  down.bias [D], metadata `activation`; with I8 matrices up.scale, down.scale, gate.scale, metadata `group`. `activation`
+ *  replaces the metadata's unless NULL. */
 SIGNSPLIT_API signsplit_status signsplit_weights_load(const char* file, const char* activation,
                                                       signsplit_weights** weights);
+
+/** A copy whose matrices are rounded to int8: `group` weights along a stored row share a scale (a multiple of 64; 0: the row).
+ *  SIGNSPLIT_INVALID_ARGUMENT when a weight is not finite, or the layer is int8 already. */
+SIGNSPLIT_API signsplit_status signsplit_weights_quantize(const signsplit_weights* weights, int64_t group,
+                                                          signsplit_weights** quantized);
 
 /** Writes what signsplit_weights_load reads. The file is whole or not there. */
 SIGNSPLIT_API signsplit_status signsplit_weights_save(const signsplit_weights* weights, const char* file);

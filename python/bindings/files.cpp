@@ -58,11 +58,11 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
   }
 }
 
-/// (a view of the tensor's memory or None, element type). f32 is viewed as float32; bf16, which numpy does not know, as
-/// uint16; other types are named only.
+/// (a view of the tensor's memory or None, element type). f32 is viewed as float32; bf16, which numpy does not know, and
+/// f16 as uint16; other types are named only.
 nb::tuple view_tensor(const AnyTensor& tensor) {
   const std::string name = dtype_name(tensor.dtype());
-  if (name != "f32" && name != "bf16") return nb::make_tuple(nb::none(), name);
+  if (name != "f32" && name != "bf16" && name != "f16") return nb::make_tuple(nb::none(), name);
   std::vector<std::size_t> shape;
   std::vector<std::int64_t> strides;
   for (std::size_t i = 0; i < tensor.ndim(); ++i) {

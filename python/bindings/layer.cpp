@@ -61,12 +61,12 @@ Result<ParsedActivation> parse(const std::string& name, bool gated) {
   return *parsed;
 }
 
-/// dtype is that of the elements: bf16 comes as uint16.
+/// dtype is that of the elements: bf16 and f16 come as uint16.
 Layer* pack(const std::string& dtype_name, const Matrix& up, const Matrix& down, const std::optional<Matrix>& gate,
             const std::optional<Floats>& up_bias, const std::optional<Floats>& gate_bias,
             const std::optional<Floats>& down_bias, const std::string& activation) {
   const std::optional<DType> dtype = parse_dtype(dtype_name);
-  if (!dtype) raise_unless_ok(invalid_argument("dtype \"" + dtype_name + "\" is unknown: known are f32, bf16"));
+  if (!dtype || *dtype == DType::int8) raise_unless_ok(invalid_argument("dtype \"" + dtype_name + "\" is unknown: known are f32, bf16, f16"));
   LayerTensors layer;
   layer.d_ff = static_cast<index_t>(up.shape(0));
   layer.d_model = static_cast<index_t>(up.shape(1));
@@ -95,6 +95,14 @@ Layer* load(const std::filesystem::path& file, const std::optional<std::string>&
   return new Layer(value_or_raise(std::move(loaded)));
 }
 
+Layer* quantize(const Layer& layer, index_t group) {
+  auto rounded = [&] {
+    const nb::gil_scoped_release released;
+    return layer.weights().quantize(group);
+  }();
+  return new Layer(value_or_raise(std::move(rounded)));
+}
+
 void save(const Layer& layer, const std::filesystem::path& file) {
   const Status status = [&] {
     const nb::gil_scoped_release released;
@@ -113,6 +121,7 @@ void bind_layer(nb::module_& module) {
                   nb::rv_policy::take_ownership)
       .def_static("load", &load, nb::arg("file"), nb::arg("activation").none(), nb::rv_policy::take_ownership)
       .def("save", &save, nb::arg("file"))
+      .def("quantize", &quantize, nb::arg("group"), nb::rv_policy::take_ownership)
       .def_prop_ro("d_model", [](const Layer& l) { return l.weights().d_model(); })
       .def_prop_ro("d_ff", [](const Layer& l) { return l.weights().d_ff(); })
       .def_prop_ro("dtype", [](const Layer& l) { return std::string(to_string(l.weights().dtype())); })

@@ -197,7 +197,8 @@ TEST_CASE("refusals have a code, a message that names the rule, and no handle") 
   signsplit_layer bad = layer;
   bad.up = nullptr, refused(bad, "layer.up is NULL");
   bad = layer, bad.struct_size = 3, refused(bad, "struct_size");
-  bad = layer, bad.dtype = static_cast<signsplit_dtype>(2), refused(bad, "dtype");
+  bad = layer, bad.dtype = SIGNSPLIT_INT8, refused(bad, "dtype");
+  bad = layer, bad.dtype = static_cast<signsplit_dtype>(4), refused(bad, "dtype");
   bad = layer, bad.activation = "gelu?", refused(bad, "gelu?");
   bad = layer, bad.activation = "reglu", refused(bad, "needs layer.gate");
   bad = layer, bad.gate_bias = matrix, refused(bad, "gate_bias");
@@ -303,4 +304,21 @@ TEST_CASE("version and names") {
   CHECK(signsplit_version() == header);
   CHECK(std::string(signsplit_status_name(SIGNSPLIT_CORRUPT_FILE)) == "corrupt_file");
   CHECK(std::string(signsplit_status_name(static_cast<signsplit_status>(5000))) == "unknown");
+}
+
+TEST_CASE("f16 layers, and layers rounded to int8, saved and read") {
+  const std::vector<std::uint16_t> ones(static_cast<std::size_t>(kD * kF), 0x3c00);  // 1.0 in binary16
+  signsplit_layer layer = signsplit_layer_make(kD, kF, SIGNSPLIT_F16);
+  layer.up = layer.down = ones.data();
+  signsplit_weights *f16 = nullptr, *int8 = nullptr, *again = nullptr;
+  REQUIRE(signsplit_weights_create(&layer, &f16) == SIGNSPLIT_OK);
+  CHECK(signsplit_weights_dtype(f16) == SIGNSPLIT_F16);
+  REQUIRE(signsplit_weights_quantize(f16, 64, &int8) == SIGNSPLIT_OK);
+  CHECK(signsplit_weights_dtype(int8) == SIGNSPLIT_INT8);
+  CHECK(signsplit_weights_quantize(int8, 0, &again) == SIGNSPLIT_INVALID_ARGUMENT);
+  CHECK(again == nullptr);
+  CHECK(signsplit_weights_quantize(f16, 7, &again) == SIGNSPLIT_INVALID_ARGUMENT);
+  CHECK(signsplit_weights_quantize(nullptr, 0, &again) == SIGNSPLIT_INVALID_ARGUMENT);
+  signsplit_weights_destroy(f16);
+  signsplit_weights_destroy(int8);
 }

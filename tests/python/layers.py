@@ -5,8 +5,8 @@ import numpy as np
 
 
 def random_layer(rng, d_model, d_ff, *, dtype="f32", gated=False, activation="relu", biased=True):
-    """Matrices of float32 or bfloat16, biases of float32."""
-    element = {"f32": np.float32, "bf16": ml_dtypes.bfloat16}[dtype]
+    """Matrices of float32, bfloat16 or float16, biases of float32."""
+    element = {"f32": np.float32, "bf16": ml_dtypes.bfloat16, "f16": np.float16}[dtype]
 
     def normal(*shape):
         return rng.standard_normal(shape, dtype=np.float32)

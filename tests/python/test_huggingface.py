@@ -12,7 +12,7 @@ from layers import bits, random_layer
 OPT = {"up": "model.decoder.layers.{}.fc1", "down": "model.decoder.layers.{}.fc2"}
 MLP = {"up": "model.layers.{}.mlp.up_proj", "down": "model.layers.{}.mlp.down_proj", "gate": "model.layers.{}.mlp.gate_proj"}
 
-DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "int8": "I8"}
 
 
 def write_safetensors(path, tensors):
@@ -65,7 +65,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "f16"])
 @pytest.mark.parametrize("shards", [1, 3])
 def test_the_layer_asked_for(rng, tmp_path, kind, dtype, shards):
     names, config, properties = KINDS[kind]
@@ -127,10 +127,10 @@ def test_a_missing_tensor(checkpoint):
 
 
 @pytest.mark.parametrize("role", ["fc1.weight", "fc2.weight", "fc1.bias"])
-def test_f16_is_named(checkpoint, role):
+def test_int8_is_named(checkpoint, role):
     shape = {"fc1.weight": (24, 40), "fc2.weight": (40, 24), "fc1.bias": (24,)}[role]
-    folder = checkpoint(tensors={f"model.decoder.layers.0.{role}": np.zeros(shape, np.float16)})
-    fails(folder, NotImplementedError, f"{role}: dtype F16 is not supported")
+    folder = checkpoint(tensors={f"model.decoder.layers.0.{role}": np.zeros(shape, np.int8)})
+    fails(folder, NotImplementedError, f"{role}: dtype I8 is not supported")
 
 
 def test_shapes_that_do_not_fit(checkpoint):

@@ -41,6 +41,42 @@ def test_bf16_weights_are_the_values_that_they_are(rng):
     assert np.array_equal(bits(narrow_ffn.run(x)), bits(wide_ffn.run(x)))
 
 
+def test_f16_weights_are_the_values_that_they_are(rng):
+    layer = random_layer(rng, 70, 30, dtype="f16", gated=True)
+    x = rng.standard_normal((3, 70), dtype=np.float32)
+    wide = {name: value if isinstance(value, str) else value.astype(np.float32) for name, value in layer.items()}
+    narrow_ffn, wide_ffn = signsplit.FFN.from_arrays(**layer), signsplit.FFN.from_arrays(**wide)
+    assert (narrow_ffn.dtype, wide_ffn.dtype) == ("f16", "f32")
+    assert np.array_equal(bits(narrow_ffn.run(x)), bits(wide_ffn.run(x)))
+    tensors = {name: DlpackTensor(value, "float16") if value is not layer["activation"] and value.dtype == np.float16 else value
+               for name, value in layer.items()}
+    assert np.array_equal(bits(signsplit.FFN.from_arrays(**tensors).run(x)), bits(wide_ffn.run(x)))
+
+
+def test_rounded_to_int8(rng, tmp_path):
+    """Weights that are small integers times a power of two survive, and the file has them all."""
+    layer = random_layer(rng, 70, 30)
+    for name in ("up", "down"):
+        layer[name] = rng.integers(-127, 128, layer[name].shape).astype(np.float32) / 64
+        layer[name][:, 0] = 127 / 64
+    ffn = signsplit.FFN.from_arrays(**layer)
+    x = rng.standard_normal((3, 70), dtype=np.float32)
+    for group in (0, 64):
+        rounded = ffn.quantize(group)
+        rounded.save(tmp_path / "layer.safetensors")
+        read = signsplit.FFN.from_safetensors(tmp_path / "layer.safetensors")
+        assert read.dtype == "int8"
+        assert np.array_equal(bits(read.run(x)), bits(rounded.run(x)))
+    assert np.array_equal(bits(ffn.quantize().run(x)), bits(ffn.run(x)))
+    with pytest.raises(ValueError, match="int8 already"):
+        ffn.quantize().quantize()
+    with pytest.raises(ValueError, match="group"):
+        ffn.quantize(100)
+    layer["up"][3, 5] = np.inf
+    with pytest.raises(ValueError, match="up.weight: row 3"):
+        signsplit.FFN.from_arrays(**layer).quantize()
+
+
 def test_bf16_input_and_bias_are_widened(rng):
     layer = random_layer(rng, 70, 30)
     narrow = {**layer, "up_bias": layer["up_bias"].astype(ml_dtypes.bfloat16)}
@@ -67,7 +103,7 @@ def test_dlpack_tensors(rng):
 def test_dlpack_tensors_that_are_refused(rng):
     layer = random_layer(rng, 8, 4)
     half = DlpackTensor(np.zeros((4, 8), np.float16), "float16")
-    with pytest.raises(TypeError, match="up has dtype f16"):
+    with pytest.raises(TypeError, match="down has elements f32, and up has f16"):
         signsplit.FFN.from_arrays(**{**layer, "up": half})
     far_away = DlpackTensor(np.zeros((4, 8), np.float32), "float32", device=2)
     with pytest.raises(ValueError, match="up is not in the memory of the CPU"):
@@ -115,7 +151,7 @@ def zeros(*shape, dtype=np.float32):
         ({"up_bias": zeros(48)}, ValueError, r"up_bias has shape \[48\], expected \[F\] = \[20\]"),
         ({"down_bias": zeros(20)}, ValueError, "down_bias has shape"),
         ({"gate_bias": zeros(20)}, ValueError, "gate_bias is given without a gate"),
-        ({"up": zeros(20, 48, dtype=np.float16)}, TypeError, "up has dtype float16"),
+        ({"up": zeros(20, 48, dtype=np.float16)}, TypeError, "down has elements f32, and up has f16"),
         ({"up": zeros(20, 48, dtype=np.float64)}, TypeError, "up has dtype float64"),
         ({"up": zeros(20, 48, dtype=np.uint16)}, TypeError, "up has dtype uint16"),
         ({"activation": "gelu"}, ValueError, 'activation "gelu" is unknown'),

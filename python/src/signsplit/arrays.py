@@ -1,6 +1,6 @@
 """What comes in: numpy arrays, and tensors of other frameworks through DLPack, as C-contiguous numpy arrays.
 
-bf16 stays bf16, as uint16 bits, so that neither ml_dtypes nor the framework need be imported here.
+bf16 stays bf16 and f16 f16, as uint16 bits, so that neither ml_dtypes nor the framework need be imported here.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy.typing as npt
 from . import _native
 
 _CPU = 1  # kDLCPU
-_DTYPES = {"float32": "f32", "bfloat16": "bf16"}
+_DTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class Typed(NamedTuple):
-    """An array and the type of its elements: "f32" (float32) or "bf16" (held as uint16)."""
+    """An array and the type of its elements: "f32" (float32), or "bf16" or "f16" (held as uint16)."""
 
     values: npt.NDArray[Any]
     dtype: str
 
 
 def typed(name: str, value: Any) -> Typed:
-    """The f32 or bf16 array that `value` is, without a copy where its layout allows; TypeError for other elements."""
+    """The f32, bf16 or f16 array that `value` is, without a copy where its layout allows; TypeError for other elements."""
     if isinstance(value, Typed):
         found = value
     elif isinstance(value, np.ndarray):
@@ -33,8 +33,8 @@ def typed(name: str, value: Any) -> Typed:
         found = _from_other(name, value)
     if found.dtype not in _DTYPES.values():
         raise TypeError(
-            f"{name} has dtype {found.dtype}, expected float32 or bfloat16; "
-            "float16 converts exactly with .astype(numpy.float32), float64 is rounded by it"
+            f"{name} has dtype {found.dtype}, expected float32, bfloat16 or float16; "
+            "float64 is rounded by .astype(numpy.float32)"
         )
     return Typed(np.require(found.values, requirements=["C", "A"]), found.dtype)
 
@@ -43,7 +43,7 @@ def _from_numpy(array: npt.NDArray[Any]) -> Typed:
     dtype = _DTYPES.get(array.dtype.name, array.dtype.name)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return Typed(array.view(np.uint16) if dtype == "bf16" else array, dtype)
+    return Typed(array.view(np.uint16) if dtype in ("bf16", "f16") else array, dtype)
 
 
 def _from_other(name: str, value: Any) -> Typed:
@@ -58,15 +58,19 @@ def _from_other(name: str, value: Any) -> Typed:
     return Typed(np.empty(0) if view is None else view, dtype)
 
 
-def widen(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """bf16 bits as float32, exactly."""
+def widen(found: Typed) -> npt.NDArray[np.float32]:
+    """The elements as float32, exactly."""
+    bits = found.values
+    if found.dtype == "f32":
+        return bits
+    if found.dtype == "f16":
+        return bits.view(np.float16).astype(np.float32)
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def floats(name: str, value: Any) -> npt.NDArray[np.float32]:
-    """`value` as float32, C-contiguous; bf16 is widened."""
-    values, dtype = typed(name, value)
-    return widen(values) if dtype == "bf16" else values
+    """`value` as float32, C-contiguous; 16-bit types are widened."""
+    return widen(typed(name, value))
 
 
 class Tokens(NamedTuple):
@@ -89,7 +93,7 @@ def tokens(x: Any, d_model: int) -> Tokens:
 
 
 def matrix(name: str, value: Any, shape: tuple[Optional[int], Optional[int]], dtype: Optional[str], extents: str) -> Typed:
-    """A matrix of weights with the given extents (None: any) and element type (None: f32 or bf16)."""
+    """A matrix of weights with the given extents (None: any) and element type (None: any)."""
     found = typed(name, value)
     actual = found.values.shape
     if len(actual) != 2 or any(want is not None and want != have for want, have in zip(shape, actual)) or 0 in actual:

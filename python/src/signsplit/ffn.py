@@ -54,7 +54,8 @@ class FFN:
     ) -> FFN:
         """Packs a copy of up [F, D], down [D, F], gate [F, D], up_bias [F], gate_bias [F], down_bias [D].
 
-        Matrices are all float32 or all bfloat16 (ml_dtypes, or tensors of torch, JAX, … on the CPU); biases are either.
+        Matrices are all float32, all bfloat16 (ml_dtypes, or tensors of torch, JAX, … on the CPU) or all float16; biases are
+        any of them.
         activation: relu, relu2, fatrelu:T, identity; with a gate also reglu (relu by another name) and drelu."""
         w1 = arrays.matrix("up", up, (None, None), None, "[F, D]")
         d_ff, d_model = w1.values.shape
@@ -84,6 +85,11 @@ class FFN:
         tensors = huggingface.read_layer(os.fspath(folder), layer)
         return FFN.from_arrays(**tensors)
 
+    def quantize(self, group: int = 0) -> FFN:
+        """This layer with its matrices rounded to int8: `group` weights along a stored row share a scale (a multiple of 64;
+        0: the whole row), q = w / scale to nearest. ValueError when a weight is not finite or the layer is int8 already."""
+        return FFN(self._layer.quantize(group))
+
     def save(self, path: Path) -> None:
         """Writes what from_safetensors and the command read. The file is whole or not there."""
         self._layer.save(path)
@@ -95,7 +101,7 @@ class FFN:
 
     @property
     def dtype(self) -> str:
-        """Of the matrices: "f32" or "bf16"."""
+        """Of the matrices: "f32", "bf16", "f16" or "int8"."""
         return self._layer.dtype
 
     @property

@@ -120,7 +120,7 @@ def _activation_of(config: dict[str, Any], folder: str) -> str:
 def _read_tensor(
     files: dict[str, str], opened: dict[str, _native.SafetensorsFile], folder: str, name: str
 ) -> arrays.Typed:
-    """A tensor of dtype F32 or BF16, viewed in the memory of its file."""
+    """A tensor of dtype F32, BF16 or F16, viewed in the memory of its file."""
     if name not in files:
         raise LookupError(f"{folder}: tensor {name}: is missing")
     path = os.path.join(folder, files[name])
@@ -133,9 +133,9 @@ def _read_tensor(
     values: npt.NDArray[np.uint8] = opened[path].bytes(name)
     if dtype == "F32":
         return arrays.Typed(values.view(np.float32).reshape(shape), "f32")
-    if dtype == "BF16":
-        return arrays.Typed(values.view(np.uint16).reshape(shape), "bf16")
+    if dtype in ("BF16", "F16"):
+        return arrays.Typed(values.view(np.uint16).reshape(shape), dtype.lower())
     raise NotImplementedError(
-        f"{path}: tensor {name}: dtype {dtype} is not supported, only F32 and BF16; "
+        f"{path}: tensor {name}: dtype {dtype} is not supported, only F32, BF16 and F16; "
         "converted to float32 it can be given to FFN.from_arrays"
     )

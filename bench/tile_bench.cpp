@@ -1,0 +1,103 @@
+// Tile kernels by themselves: 128 rows of 1024 weights, which stay in the second-level cache, for every instruction set, stored
+// type and one or four tokens. Bytes per second are those of the weights. Fewer than memory delivers here means that no
+// schedule can be memory-bound with this type.
+#include <benchmark/benchmark.h>
+
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "cpu/isa.hpp"
+#include "signsplit/aligned_buffer.hpp"
+#include "signsplit/synthetic.hpp"
+
+namespace signsplit {
+namespace {
+
+constexpr index_t kRows = 128, kColumns = 1024;
+
+struct Tile {
+  Weights weights;
+  std::vector<float> x, coefficients;  // [batch, columns], [rows, batch]
+  AlignedBuffer packed_x, y, sums;
+
+  Tile(Weights layer, index_t batch)
+      : weights(std::move(layer)), x(synthetic_input(batch, kColumns, 2)), coefficients(synthetic_input(batch, kRows, 3)),
+        packed_x(x.size() * sizeof(float)), y(x.size() * sizeof(float)), sums(coefficients.size() * sizeof(float)) {}
+
+  [[nodiscard]] cpu::RowList rows(const std::byte* matrix) const {
+    return {matrix, weights.row_bytes(), weights.row_bytes(), nullptr, 0, kRows};
+  }
+};
+
+float* floats(AlignedBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
+
+const std::uint16_t* bits(std::span<const bf16> scales) { return scales.empty() ? nullptr : &scales.data()->bits; }
+
+cpu::DotRows dot_arguments(Tile& tile, index_t batch) {
+  const Weights& w = tile.weights;
+  cpu::DotRows a{};
+  a.list = tile.rows(w.up());
+  a.x = tile.x.data();
+  a.x_stride = kColumns;
+  a.packed_x = floats(tile.packed_x);
+  a.batch = batch;
+  a.k = kColumns;
+  a.first = a.last = true;
+  a.sums = floats(tile.sums);
+  a.scales = bits(w.up_scales());
+  a.scale_stride = w.input_groups();
+  a.group = w.group();
+  return a;
+}
+
+cpu::AddRows add_arguments(Tile& tile, index_t batch) {
+  cpu::AddRows a{};
+  a.list = tile.rows(tile.weights.down());
+  a.coefficients = tile.coefficients.data();
+  a.y = floats(tile.y);
+  a.y_stride = kColumns;
+  a.batch = batch;
+  a.columns = kColumns;
+  a.scales = bits(tile.weights.down_scales());
+  a.group = tile.weights.group();
+  return a;
+}
+
+void run_tile(benchmark::State& state, cpu::Isa isa, DType dtype, bool dot, index_t batch) {
+  auto layer = synthetic_weights({.d_model = kColumns, .d_ff = kRows, .dtype = dtype, .activation = {}}, 0.5, 1, 1);
+  if (!layer) {
+    state.SkipWithError(layer.message().c_str());
+    return;
+  }
+  Tile tile(std::move(layer).value(), batch);
+  const cpu::KernelTable& kernels = cpu::kernels_for(isa);
+  const auto type = static_cast<std::size_t>(dtype);
+  kernels.pack_x({tile.x.data(), batch, kColumns, floats(tile.packed_x)});
+  const cpu::DotRows dot_rows = dot_arguments(tile, batch);
+  const cpu::AddRows add_rows = add_arguments(tile, batch);
+  for (auto _ : state) {
+    dot ? kernels.dot[type](dot_rows) : kernels.add[type](add_rows);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * kRows * tile.weights.row_bytes());
+}
+
+const bool registered = [] {
+  for (const cpu::Isa isa : cpu::supported_isas()) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
+      for (const bool dot : {true, false}) {
+        for (const index_t batch : {1, 4}) {
+          const std::string name = std::string("tile/") + (dot ? "dot/" : "add/") + std::string(cpu::to_string(isa)) + "/" +
+                                   std::string(to_string(dtype)) + "/batch:" + std::to_string(batch);
+          benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run_tile(state, isa, dtype, dot, batch); })
+              ->Unit(benchmark::kMicrosecond);
+        }
+      }
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace signsplit
