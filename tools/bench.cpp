@@ -9,6 +9,7 @@
 #include "tools/device_options.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
+#include "tools/prefill.hpp"
 #include "tools/problem_options.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
@@ -58,6 +59,7 @@ std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& execu
     if (worth_timing(plan)) cases.push_back({executor.suited(plan, problem), {}});
   }
   for (const std::string& vendor : executor.vendors(problem.dtype)) cases.push_back({std::nullopt, vendor});
+  if (executor.device() == "cpu" && prefill_candidate(problem) && problem.dtype != DType::f32) cases.push_back({std::nullopt, std::string(kOneDnnF32)});
   return cases;
 }
 

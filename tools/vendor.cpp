@@ -23,19 +23,20 @@ class Vendor final : public VendorFfn {
   Ffn ffn_;
 };
 
-template <class Ffn>
-Result<std::unique_ptr<VendorFfn>> make(const Weights& weights, index_t batch, int threads) {
-  auto ffn = Ffn::create(weights, batch, threads);
+template <class Ffn, class... Options>
+Result<std::unique_ptr<VendorFfn>> make(const Weights& weights, index_t batch, int threads, Options... options) {
+  auto ffn = Ffn::create(weights, batch, threads, options...);
   if (!ffn) return ffn.status();
   return std::unique_ptr<VendorFfn>(std::make_unique<Vendor<Ffn>>(std::move(ffn).value()));
 }
 
 #if defined(SIGNSPLIT_HAVE_ONEDNN)
-Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights& weights, index_t batch, int threads) {
-  return make<baselines::OneDnnFfn>(weights, batch, threads);
+Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights& weights, index_t batch, int threads, bool keep_f32) {
+  using enum baselines::OneDnnActivations;
+  return make<baselines::OneDnnFfn>(weights, batch, threads, keep_f32 ? kept_f32 : as_weights);
 }
 #else
-Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights&, index_t, int) {
+Result<std::unique_ptr<VendorFfn>> make_onednn(const Weights&, index_t, int, bool) {
   return unsupported("this build has no oneDNN (Debian, Ubuntu: libdnnl-dev)");
 }
 #endif
@@ -65,7 +66,7 @@ std::vector<std::string> vendor_names(DType dtype) {
 }
 
 Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights, index_t batch, int threads) {
-  if (name == "onednn") return make_onednn(weights, batch, threads);
+  if (name == "onednn" || name == kOneDnnF32) return make_onednn(weights, batch, threads, name == kOneDnnF32);
   if (name == "openblas") return make<baselines::OpenBlasFfn>(weights, batch, threads);
   return unsupported("no vendor baseline is called " + std::string(name));
 }

@@ -31,6 +31,9 @@ class VendorFfn {
 /// Those that multiply weights of this type on this machine: for f32 also "openblas", where it is installed.
 [[nodiscard]] std::vector<std::string> vendor_names(DType dtype);
 
+/// oneDNN with x and h kept in f32, where "onednn" rounds them: what prefill runs (tools/prefill.hpp).
+inline constexpr std::string_view kOneDnnF32 = "onednn_f32";
+
 /// `weights` are copied. unsupported when this build has no such vendor, or with the vendor's reason.
 [[nodiscard]] Result<std::unique_ptr<VendorFfn>> make_vendor(std::string_view name, const Weights& weights, index_t batch,
                                                              int threads);

@@ -11,8 +11,9 @@ namespace signsplit::baselines {
 namespace {
 
 /// What oneDNN may compute with, the best first.
-std::vector<OneDnnArithmetic> choices_for(DType dtype) {
+std::vector<OneDnnArithmetic> choices_for(DType dtype, OneDnnActivations activations) {
   using enum OneDnnArithmetic;
+  if (dtype != DType::f32 && activations == OneDnnActivations::kept_f32) return {widened};
   switch (dtype) {
     case DType::f32: return {f32};
     case DType::bf16: return {bf16, widened};
@@ -30,7 +31,7 @@ std::string_view to_string(OneDnnArithmetic arithmetic) noexcept {
     case OneDnnArithmetic::bf16: return "bf16";
     case OneDnnArithmetic::f16: return "f16";
     case OneDnnArithmetic::int8: return "int8 (w8a8)";
-    case OneDnnArithmetic::widened: return "16-bit weights widened to f32";
+    case OneDnnArithmetic::widened: return "weights widened to f32";
   }
   return "";
 }
@@ -40,15 +41,15 @@ std::string onednn_version() {
   return std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
 }
 
-Result<OneDnnFfn> OneDnnFfn::create(const Weights& weights, index_t batch, int threads) {
+Result<OneDnnFfn> OneDnnFfn::create(const Weights& weights, index_t batch, int threads, OneDnnActivations activations) {
   const Problem problem = weights.problem(batch);
   if (Status status = validate(problem); !status.ok()) return status;
   if (problem.activation.kind == ActivationKind::fatrelu && problem.activation.threshold != 0.0f) {
     return unsupported("oneDNN has no post-op for fatrelu with a threshold above zero");
   }
-  if (problem.group != 0) return unsupported("oneDNN " + onednn_version() + " has no int8 kernel with grouped scales");
+  if (problem.group != 0 && activations == OneDnnActivations::as_weights) return unsupported("oneDNN " + onednn_version() + " has no int8 kernel with grouped scales");
   Status refusal;
-  for (const OneDnnArithmetic choice : choices_for(problem.dtype)) {
+  for (const OneDnnArithmetic choice : choices_for(problem.dtype, activations)) {
     try {
       const ThreadCount scope(threads);
       auto state = choice == OneDnnArithmetic::int8 ? make_int8_state() : make_float_state();

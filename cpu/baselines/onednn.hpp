@@ -17,9 +17,11 @@ enum class OneDnnArithmetic : std::uint8_t {
   bf16,     ///< bf16 weights; x and h are rounded to bf16 too, because oneDNN multiplies equal types only
   f16,      ///< f16 weights; x and h are rounded to f16 (which ends at 65504). Version 2 has no such kernel for CPUs
   int8,     ///< int8 weights; x and h are quantized per token. Version 2 has no kernel for int8 weights and f32 activations
-  widened,  ///< bf16 or f16 weights stored as f32 (twice the bytes), where oneDNN has no kernel of their type for the processor
+  widened,  ///< weights stored as f32 (two or four times the bytes): no kernel of their type, or x and h are to stay f32
 };
 [[nodiscard]] std::string_view to_string(OneDnnArithmetic arithmetic) noexcept;
+
+enum class OneDnnActivations : std::uint8_t { as_weights, kept_f32 };
 
 /// "3.7.2": of the library that is loaded, which need not be the one compiled against.
 [[nodiscard]] std::string onednn_version();
@@ -36,7 +38,11 @@ class OneDnnFfn {
   /// `weights` are copied, not borrowed. threads 0: as many as OpenMP would use (a oneDNN built on another threading
   /// runtime than OpenMP chooses for itself). unsupported, with the reason: fatrelu with a threshold above zero (oneDNN
   /// has no such post-op), or what oneDNN refuses; io_error when there is not enough memory.
-  [[nodiscard]] static Result<OneDnnFfn> create(const Weights& weights, index_t batch = 1, int threads = 0);
+  ///
+  /// `activations`: whether x and h may be rounded to the type of the weights, as engines do. With kept, weights of other
+  /// types than f32 are widened, and y is within the bound of an f32 FFN summed in any order (not our bits).
+  [[nodiscard]] static Result<OneDnnFfn> create(const Weights& weights, index_t batch = 1, int threads = 0,
+                                                OneDnnActivations activations = OneDnnActivations::as_weights);
   OneDnnFfn(OneDnnFfn&&) noexcept;
   OneDnnFfn& operator=(OneDnnFfn&&) noexcept;
   ~OneDnnFfn();

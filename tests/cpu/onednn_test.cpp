@@ -222,6 +222,18 @@ TEST_CASE("shapes that are no multiple of anything, and one thread") {
   }
 }
 
+TEST_CASE("with x and h kept in f32, every type is inside the bound of f32") {
+  for (const auto& stored : {std::pair<DType, index_t>{DType::f32, 0}, {DType::bf16, 0}, {DType::f16, 0}, {DType::int8, 0}, {DType::int8, 64}}) {
+    Problem problem = problem_of(stored.first, {}, true, 5);
+    problem.group = stored.second;
+    const Layer layer = make_layer(problem, true);
+    auto ffn = OneDnnFfn::create(layer.weights, 5, 2, baselines::OneDnnActivations::kept_f32);
+    REQUIRE_MESSAGE(ffn.ok(), ffn.message());
+    CHECK((ffn->arithmetic() == OneDnnArithmetic::widened) == (stored.first != DType::f32));
+    CHECK(first_outside(run(*ffn, layer), exact_output(layer), bounds_of(layer, OneDnnArithmetic::f32)) == -1);
+  }
+}
+
 TEST_CASE("f16 weights, in f16 or widened") {
   for (const bool gated : {false, true}) check_problem(problem_of(DType::f16, {}, gated, 3), true, 2);
 }

@@ -6,6 +6,7 @@
 
 #include "command_runner.hpp"
 #include "layer_files.hpp"
+#include "signsplit/golden.hpp"
 #include "signsplit/npy.hpp"
 #include "signsplit/reference.hpp"
 
@@ -124,6 +125,29 @@ TEST_CASE("auto chooses a plan, and does what it promises") {
   const std::string chosen = read_text(scratch / "y.npy");
   run_json(scratch, {"--plan", json["plan"].dump()});
   CHECK(read_text(scratch / "y.npy") == chosen);
+}
+
+TEST_CASE("auto gives calls of many tokens to oneDNN, inside the bound of any order of sums; a named schedule and a mask stay ours") {
+  const LayerFiles scratch;
+  constexpr int kMany = 70;  // two calls of 32 and a rest
+  test::write_input(scratch, "x.npy", kMany);
+  const Json json = run_json(scratch, {"--batch", "32"});
+  const FloatMatrix y = matrix(scratch / "y.npy");
+  CHECK(run_json(scratch, {"--batch", "32", "--strategy", "row_fused"})["strategy"] == "row_fused");
+  CHECK_FALSE(run_json(scratch, {"--batch", "32", "--mask", "mask.npy"})["plan"].is_null());
+  CHECK_FALSE(run_json(scratch, {"--batch", "31"})["plan"].is_null());
+  if (json["strategy"] != "onednn") {
+    MESSAGE("skipped: no oneDNN");
+    return;
+  }
+  CHECK(json["plan"].is_null());
+  auto weights = load_weights(scratch / "layer.safetensors");
+  REQUIRE(weights.ok());
+  const auto golden = make_golden({std::move(*weights), matrix(scratch / "x.npy").values, kMany}, {}, Accumulation::f32);
+  REQUIRE_MESSAGE(golden.ok(), golden.message());
+  const auto report = check(*golden, y.values);
+  REQUIRE(report.ok());
+  CHECK_MESSAGE(report->passed, report->where);
 }
 
 TEST_CASE("--activation replaces the file's") {
