@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <new>
@@ -83,10 +84,18 @@ struct Ffn::State {
   WorkQueue queues[kMaxPhases];
   std::vector<Statistics> statistics;  // per worker
   Report report;
+  std::vector<TraceEvent>* trace = nullptr;          // null: not traced
+  std::vector<std::vector<TraceEvent>> traced;       // per worker
+  std::chrono::steady_clock::time_point trace_start;
 
   Status bind(const Weights& layer);
   void load_x(std::span<const float> x);
   void run_phase(int phase, int worker, const RunContext& run);
+  void start_trace();
+  void finish_trace();
+  [[nodiscard]] double trace_time() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - trace_start).count();
+  }
   void run_one_region(const RunContext& run);
   void run_region_per_phase(const RunContext& run);
 };
@@ -190,10 +199,25 @@ void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
   const std::size_t w = static_cast<std::size_t>(worker);
   TileSink sink(run, workspace.tiles[w]);
   for (index_t item = queues[phase].take(worker); item >= 0; item = queues[phase].take(worker)) {
+    const double begin = trace != nullptr ? trace_time() : 0.0;
     walk(plan, shape, phase_at(plan, phase), item, sink);
+    if (trace != nullptr) traced[w].push_back({worker, phase, item, begin, trace_time()});
   }
   statistics[w] += sink.statistics();
 }
+
+void Ffn::State::start_trace() {
+  traced.resize(static_cast<std::size_t>(report.threads));
+  for (std::vector<TraceEvent>& worker : traced) worker.clear();
+  trace_start = std::chrono::steady_clock::now();
+}
+
+void Ffn::State::finish_trace() {
+  trace->clear();
+  for (const std::vector<TraceEvent>& worker : traced) trace->insert(trace->end(), worker.begin(), worker.end());
+}
+
+void Ffn::trace(std::vector<TraceEvent>* events) noexcept { state_->trace = events; }
 
 void Ffn::State::run_one_region(const RunContext& run) {
   const int phases = phase_count(plan);
@@ -225,6 +249,7 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
   if (!active_mask.empty() && active_mask.size() != static_cast<std::size_t>(mask_elems)) {
     return expect("active_mask", active_mask.size(), mask_elems);
   }
+  if (s.trace != nullptr) s.start_trace();
   {
     const DefaultFloatEnvironment float_environment;
     s.load_x(x);
@@ -239,6 +264,7 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;
+  if (s.trace != nullptr) s.finish_trace();
   return {};
 }
 

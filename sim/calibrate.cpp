@@ -95,20 +95,42 @@ void measure_fma(Session& session, Machine& machine) {
   }
 }
 
-Status check(const TrialResult& result, const std::string& what) {
-  const bool usable = std::isfinite(result.median_s) && result.median_s > 0.0 && result.p10_s > 0.0 &&
-                      result.p10_s <= result.median_s && result.median_s <= result.p90_s && std::isfinite(result.p90_s);
-  return usable ? Status{} : invalid_argument("trial \"" + what + "\": needs 0 < p10 <= median <= p90");
+Status check(const Trial& trial, const std::vector<TrialResult>& results) {
+  if (results.size() != trial.request.plans.size()) return invalid_argument("trial \"" + trial.what + "\": needs a result per plan");
+  for (const TrialResult& result : results) {
+    const bool usable = std::isfinite(result.median_s) && result.median_s > 0.0 && result.p10_s > 0.0 &&
+                        result.p10_s <= result.median_s && result.median_s <= result.p90_s && std::isfinite(result.p90_s);
+    if (!usable) return invalid_argument("trial \"" + trial.what + "\": needs 0 < p10 <= median <= p90");
+  }
+  return {};
+}
+
+/// Relative spread (one standard deviation of a normal distribution) of the plan that spread most.
+double spread_of(const std::vector<TrialResult>& results) {
+  double worst = 0;
+  for (const TrialResult& result : results) worst = std::max(worst, (result.p90_s - result.p10_s) / 2.563 / result.median_s);
+  return worst;
+}
+
+/// Once; again, up to twice, while a neighbour disturbs it. The calmest counts.
+Status run_trial(Session& session, Trial& trial) {
+  constexpr double kCalm = 0.08;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    auto results = session.options.trial(trial.request);
+    if (!results.ok()) return results.status();
+    if (Status status = check(trial, *results); !status.ok()) return status;
+    if (attempt == 0 || spread_of(*results) < spread_of(trial.results)) trial.results = *results;
+    if (spread_of(trial.results) < kCalm) break;
+  }
+  for (const TrialResult& result : trial.results) session.noise.push_back((result.p90_s - result.p10_s) / 2.563 / result.median_s);
+  return {};
 }
 
 Status run_trials(Session& session, std::vector<Trial>& trials) {
   for (Trial& trial : trials) {
     session.begin(trial.what);
-    auto result = session.options.trial(trial.request);
-    if (!result.ok()) return result.status();
-    if (Status status = check(*result, trial.what); !status.ok()) return status;
-    trial.result = *result;
-    session.noise.push_back((result->p90_s - result->p10_s) / 2.563 / result->median_s);
+    const Status status = run_trial(session, trial);
+    if (!status.ok() && status.code() != StatusCode::unsupported) return status;
   }
   return {};
 }

@@ -1,4 +1,4 @@
-// Decisions: fused against unfused, and the plan with the least predicted time.
+// Decisions: fused against unfused.
 #include <algorithm>
 
 #include "lookup.hpp"
@@ -31,34 +31,6 @@ std::optional<Decision> decide(std::span<const LabelledPrediction> cases, const 
   decision.uncertainty_s = gap_uncertainty_s(winner.prediction.terms, loser.prediction.terms, machine);
   if (decision.gap_s > decision.uncertainty_s) decision.verdict = fused_wins ? Verdict::fuse : Verdict::keep_unfused;
   return decision;
-}
-
-Result<Plan> plan_for(const Problem& problem, const Machine& machine, const Activity& activity, Residency residency,
-                      int threads) {
-  if (Status status = validate(problem); !status.ok()) return status;
-  Activity shared;  // the other fields belong to one plan; each candidate has its own
-  shared.active = activity.active;
-  shared.active_union = activity.active_union;
-  std::optional<Plan> best;
-  double best_s = 0;
-  Status failure;
-  for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused, Strategy::sign_split}) {
-    for (const bool skip : {true, false}) {
-      const Plan plan = plan_on(machine, problem, default_plan(problem, strategy, skip));
-      if (!validate(plan, problem).ok()) continue;
-      const Result<Prediction> prediction = predict({problem, plan, shared, residency, threads, {}}, machine);
-      if (!prediction.ok()) {
-        failure = prediction.status();
-        continue;
-      }
-      if (!best || prediction->time_s < best_s) {
-        best = plan;
-        best_s = prediction->time_s;
-      }
-    }
-  }
-  if (!best) return failure.ok() ? invalid_argument("no default plan is valid for " + describe(problem)) : failure;
-  return *best;
 }
 
 }  // namespace signsplit::sim

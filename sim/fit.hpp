@@ -8,22 +8,29 @@
 
 namespace signsplit::sim {
 
-/// A trial that has been run.
+/// A trial, and once it was run a result per plan; none where it could not run.
 struct Trial {
   std::string what;      ///< for the profile's `source`
   TrialRequest request;
-  TrialResult result;
+  std::vector<TrialResult> results;
 };
 
-/// What predict() says of a trial, with the activity that the trial had. Negative when it cannot be predicted.
-[[nodiscard]] double predicted_s(const Trial& trial, const Machine& machine, const std::string& isa);
+/// One plan of a trial that was run.
+struct TrialCase {
+  const Trial& trial;
+  std::size_t plan = 0;
+  [[nodiscard]] const TrialResult& result() const { return trial.results[plan]; }
+};
 
-/// Finds the rate with which the prediction of the trial equals its median, between 1e7 elements per second and one element
+/// What predict() says of a case, with the activity that it had. Negative when it cannot be predicted.
+[[nodiscard]] double predicted_s(const TrialCase& one, const Machine& machine, const std::string& isa);
+
+/// Finds the rate with which the prediction of the case equals its median, between 1e7 elements per second and one element
 /// per FMA of the peak; writes it into the profile as `fitted`, with an interval from the trial's spread.
-void fit_rate(Machine& machine, const std::string& isa, const std::string& name, const Trial& trial);
+void fit_rate(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one);
 
 /// The same for a correction of the model in [low, high].
-void fit_model(Machine& machine, const std::string& isa, const std::string& name, const Trial& trial, double low, double high);
+void fit_model(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one, double low, double high);
 
 /// Writes a rate that follows from others.
 void set_rate(Machine& machine, const std::string& isa, const std::string& name, const Quantity& per_s);

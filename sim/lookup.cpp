@@ -54,8 +54,12 @@ struct DerivedRate {
   double share;  ///< elements per FMA of the peak: loads, conversions and stores take the rest
 };
 constexpr DerivedRate kDerivedRates[] = {
+    {"down_token_f32", 0.40}, {"down_token_bf16", 0.40}, {"down_token_f16", 0.40}, {"down_token_int8", 0.40}, {"down_token_w8a8", 0.40},
+    {"up_f16", 0.25}, {"down_f16", 0.20}, {"token_f16", 0.40}, {"streams_f16", 0.15},
+    {"up_int8", 0.20}, {"down_int8", 0.16}, {"token_int8", 0.40}, {"streams_int8", 0.12},
+    {"up_w8a8", 0.50}, {"down_w8a8", 0.40}, {"token_w8a8", 0.80}, {"streams_w8a8", 0.12},
     {"up_f32", 0.30},  {"up_bf16", 0.25},  {"down_f32", 0.25},     {"down_bf16", 0.20},     {"token_f32", 0.40},
-    {"token_bf16", 0.40}, {"streams_f32", 0.18}, {"streams_bf16", 0.15}, {"exact", 0.002},
+    {"token_bf16", 0.40}, {"streams_f32", 0.18}, {"streams_bf16", 0.15}, {"exact", 0.002}, {"certify", 0.8},
 };
 
 const Rate* find_rate(const Machine& machine, std::string_view isa, std::string_view name) {

@@ -36,20 +36,25 @@ Choice by_sign(double gap) { return gap > 0.0 ? Choice::fuse : gap < 0.0 ? Choic
 
 double half_width(const ValidationPoint& point) { return 0.5 * (point.high_s - point.low_s); }
 
+/// The simulator's and the measurement's word on any two points.
+double uncertainty_of(const ValidationPoint& a, const ValidationPoint& b, const Machine& machine) {
+  const bool has_terms = a.terms.total() > 0.0 && b.terms.total() > 0.0;
+  return has_terms ? gap_uncertainty_s(a.terms, b.terms, machine) : std::hypot(half_width(a), half_width(b));
+}
+
+double measured_spread(const ValidationPoint& a, const ValidationPoint& b) {
+  return 0.5 * std::hypot(a.measured_p90_s - a.measured_p10_s, b.measured_p90_s - b.measured_p10_s);
+}
+
 Choice simulators_choice(const Pair& pair, const Machine& machine) {
-  const bool has_terms = pair.fused->terms.total() > 0.0 && pair.unfused->terms.total() > 0.0;
-  const double uncertainty = has_terms ? gap_uncertainty_s(pair.fused->terms, pair.unfused->terms, machine)
-                                       : std::hypot(half_width(*pair.fused), half_width(*pair.unfused));
   const double gap = gap_of(pair, &ValidationPoint::predicted_s);
-  return std::abs(gap) > uncertainty ? by_sign(gap) : Choice::abstain;
+  return std::abs(gap) > uncertainty_of(*pair.fused, *pair.unfused, machine) ? by_sign(gap) : Choice::abstain;
 }
 
 /// What the measurement says; abstain when it cannot tell.
 Choice measured_choice(const Pair& pair) {
-  const double fused = pair.fused->measured_p90_s - pair.fused->measured_p10_s;
-  const double unfused = pair.unfused->measured_p90_s - pair.unfused->measured_p10_s;
   const double gap = gap_of(pair, &ValidationPoint::measured_s);
-  return std::abs(gap) > 0.5 * std::hypot(fused, unfused) ? by_sign(gap) : Choice::abstain;
+  return std::abs(gap) > measured_spread(*pair.fused, *pair.unfused) ? by_sign(gap) : Choice::abstain;
 }
 
 /// Right and taken decisions of one predictor.
@@ -142,6 +147,70 @@ void summarise_groups(ValidationSummary& summary, const std::map<std::string, Gr
   summary.naive.never_fuse = never.score();
 }
 
+/// Every two points of a group: `fused` and `unfused` of a Pair stand for the first and the second.
+void summarise_pairs(ValidationSummary& summary, const std::map<std::string, Group>& groups, const Machine& machine) {
+  Tally ours, roofline, roofline_launch;
+  for (const auto& [name, group] : groups) {
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      for (std::size_t j = i + 1; j < group.size(); ++j) {
+        const Pair pair{group[i], group[j]};
+        const Choice truth = measured_choice(pair);
+        ours.add(simulators_choice(pair, machine), truth);
+        roofline.add(by_sign(gap_of(pair, &ValidationPoint::roofline_s)), truth);
+        roofline_launch.add(by_sign(gap_of(pair, &ValidationPoint::roofline_launch_s)), truth);
+      }
+    }
+  }
+  summary.pairs = ours.groups;
+  summary.pairs_decided = ours.decided;
+  summary.pair_decisions = ours.score();
+  summary.naive.roofline_pairs = roofline.score();
+  summary.naive.roofline_launch_pairs = roofline_launch.score();
+}
+
+const ValidationPoint* least(const Group& group, TimeOf time) {
+  const ValidationPoint* best = nullptr;
+  for (const ValidationPoint* point : group) {
+    if (point->candidate && (best == nullptr || point->*time < best->*time)) best = point;
+  }
+  return best;
+}
+
+void summarise_regret(ValidationSummary& summary, const std::map<std::string, Group>& groups) {
+  std::vector<double> regrets, always;
+  for (const auto& [name, group] : groups) {
+    const ValidationPoint* best = least(group, &ValidationPoint::measured_s);
+    if (best == nullptr) continue;
+    regrets.push_back(least(group, &ValidationPoint::predicted_s)->measured_s / best->measured_s - 1.0);
+    summary.regret_worst = std::max(summary.regret_worst, regrets.back());
+    for (const ValidationPoint* point : group) {
+      if (point->label == "row_fused+skip") always.push_back(point->measured_s / best->measured_s - 1.0);
+    }
+  }
+  summary.regret_mean = mean(regrets);
+  summary.naive.regret_row_fused_skip = mean(always);
+}
+
+void summarise_strategies(ValidationSummary& summary, const std::vector<const ValidationPoint*>& points) {
+  double all = 0;
+  for (const ValidationPoint* point : points) {
+    const auto known = std::find_if(summary.strategies.begin(), summary.strategies.end(),
+                                    [&](const StrategyErrors& errors) { return errors.label == point->label; });
+    StrategyErrors& errors = known != summary.strategies.end() ? *known : summary.strategies.emplace_back(StrategyErrors{point->label, 0, 0, 0, 0});
+    const double error = point->predicted_s / point->measured_s - 1.0;
+    ++errors.points;
+    errors.mape += std::abs(error);
+    errors.bias += error;
+    if (std::abs(error) > std::abs(errors.worst)) errors.worst = error;
+    all += error;
+  }
+  for (StrategyErrors& errors : summary.strategies) {
+    errors.mape /= errors.points;
+    errors.bias /= errors.points;
+  }
+  summary.bias = points.empty() ? 0.0 : all / static_cast<double>(points.size());
+}
+
 }  // namespace
 
 ValidationSummary summarise(std::span<const ValidationPoint> points, const Machine& machine) {
@@ -155,22 +224,10 @@ ValidationSummary summarise(std::span<const ValidationPoint> points, const Machi
   }
   summarise_points(summary, kept);
   summarise_groups(summary, groups, machine);
+  summarise_pairs(summary, groups, machine);
+  summarise_regret(summary, groups);
+  summarise_strategies(summary, kept);
   return summary;
-}
-
-Result<std::vector<ValidationCase>> validation_suite(std::string_view name) {
-  if (name != "quick") return not_found("unknown validation suite \"" + std::string(name) + "\" (only quick exists in this version)");
-  const Activation relu{}, relu2{ActivationKind::relu2, 0.0f};
-  const Residency cold = Residency::cold, warm = Residency::warm;
-  const DType f32 = DType::f32, bf16 = DType::bf16;
-  return std::vector<ValidationCase>{
-      {{512, 2048, 1, bf16, relu, false}, 0.1, warm},    {{768, 3072, 1, f32, relu, false}, 1.0, cold},
-      {{768, 3072, 1, bf16, relu, false}, 0.1, cold},    {{768, 3072, 1, bf16, relu, false}, 0.5, warm},
-      {{1024, 4096, 1, bf16, relu, false}, 0.1, warm},   {{1024, 4096, 4, f32, relu, false}, 0.5, cold},
-      {{2048, 8192, 1, bf16, relu, false}, 1.0, cold},   {{2048, 8192, 1, bf16, relu, false}, 0.1, cold},
-      {{2048, 8192, 1, f32, relu, false}, 0.5, cold},    {{2048, 8192, 4, bf16, relu, false}, 0.1, cold},
-      {{2560, 6912, 1, bf16, relu2, true}, 0.2, cold},   {{4096, 11008, 1, bf16, relu, true}, 0.1, cold},
-  };
 }
 
 }  // namespace signsplit::sim

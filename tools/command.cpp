@@ -91,6 +91,9 @@ int run_command(int argc, const char* const* argv) {
   add_run(app, context);
   add_bench(app, context);
   add_predict(app, context);
+  add_explain(app, context);
+  add_sweep(app, context);
+  add_trace(app, context);
   add_calibrate(app, context);
   add_validate(app, context);
   add_golden(app, context);

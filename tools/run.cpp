@@ -7,9 +7,8 @@
 
 #include "signsplit/npy.hpp"
 #include "signsplit/reference.hpp"
-#include "signsplit/sim/machine.hpp"
-#include "signsplit/sim/predict.hpp"
 #include "signsplit/weights.hpp"
+#include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
 #include "tools/device_options.hpp"
@@ -28,7 +27,7 @@ namespace fs = std::filesystem;
 
 struct RunOptions {
   std::string weights, input, output, mask, activation;
-  std::string batch = "1";
+  std::string batch = "1", planner = "estimate";
   PlanOptions plan;
   CpuOptions cpu;
   DeviceOptions device;
@@ -42,6 +41,7 @@ struct Job {
   PlanChoice choice;
   cpu::Options cpu;
   std::unique_ptr<Executor> executor;
+  sim::PlanMode planner = sim::PlanMode::estimate;
 };
 
 struct Outcome {
@@ -115,7 +115,9 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   const index_t tokens_per_call = std::min(*batch, x->rows);
   const Result<PlanChoice> choice = resolve(options.plan, weights->problem(tokens_per_call));
   if (!choice) return choice.status();
-  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor)};
+  const Result<sim::PlanMode> planner = parse_planner(options.planner);
+  if (!planner) return planner.status();
+  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor), *planner};
 }
 
 std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
@@ -123,23 +125,13 @@ std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
   return std::span(job.x.values).subspan(static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d);
 }
 
-/// auto: the fraction of active units is measured on the first call, then the simulator chooses.
+/// auto: what the planner says of the tokens of the first call.
 Result<Plan> choose_plan(const Job& job) {
-  const Problem problem = job.weights.problem(job.batch);
-  const Result<sim::Machine> machine = sim::find_machine(job.executor->profile());
-  if (!machine) return machine.status();
-  const auto layer = job.executor->load(job.weights);
-  if (!layer) return layer.status();
-  const auto ffn = job.executor->create(**layer, job.executor->suited(default_plan(problem, Strategy::row_fused), problem), job.batch);
-  if (!ffn) return ffn.status();
-  std::vector<float> y(static_cast<std::size_t>(job.batch * problem.d_model));
-  if (const Status status = (*ffn)->run(tokens_of(job, 0, job.batch), y); !status) return status;
-  const Statistics& seen = (*ffn)->statistics();
-  sim::Activity activity;
-  activity.active = static_cast<double>(seen.active) / static_cast<double>(problem.d_ff * problem.batch);
-  activity.active_union = static_cast<double>(seen.active_union) / static_cast<double>(problem.d_ff);
-  Result<Plan> plan = sim::plan_for(problem, *machine, activity, sim::Residency::cold, job.cpu.threads);
-  if (plan && job.choice.plan.skip) plan->skip = true;
+  const Result<sim::ChosenPlan> chosen =
+      plan_for_layer(job.weights, tokens_of(job, 0, job.batch), job.batch, *job.executor, job.cpu, job.planner);
+  if (!chosen) return chosen.status();
+  Plan plan = chosen->plan;
+  if (job.choice.plan.skip) plan.skip = true;
   return plan;
 }
 
@@ -318,6 +310,7 @@ void add_run(CLI::App& app, Context& context) {
       ->type_name("A");
   command.add_option("--batch", options->batch, "Tokens per call")->type_name("B")->capture_default_str();
   add_plan_options(command, options->plan);
+  add_planner_option(command, options->planner);
   add_cpu_options(command, options->cpu);
   add_device_option(command, options->device);
   add_gpu_options(command, options->device);

@@ -5,7 +5,7 @@
 namespace signsplit::tools {
 
 sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
-  return [isa, seed](const sim::TrialRequest& request) -> Result<sim::TrialResult> {
+  return [isa, seed](const sim::TrialRequest& request) -> Result<std::vector<sim::TrialResult>> {
     MeasureOptions options;
     options.threads = request.threads;
     options.isa = isa;
@@ -14,12 +14,16 @@ sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
     options.seed = seed;
     options.measure_read_bandwidth = false;
     options.check_results = false;
-    const CaseRequest only{request.plan, {}};
-    const Result<MeasureResult> measured = measure(request.problem, request.active, {&only, 1}, options);
+    std::vector<CaseRequest> cases;
+    for (const Plan& plan : request.plans) cases.push_back({plan, {}});
+    const Result<MeasureResult> measured = measure(request.problem, request.active, cases, options);
     if (!measured) return measured.status();
-    const CaseResult& result = measured->cases.front();
-    if (!result.error.empty()) return invalid_argument(result.label + ": " + result.error);
-    return sim::TrialResult{result.median_s, result.p10_s, result.p90_s, result.statistics};
+    std::vector<sim::TrialResult> results;
+    for (const CaseResult& result : measured->cases) {
+      if (!result.error.empty()) return invalid_argument(result.label + ": " + result.error);
+      results.push_back({result.median_s, result.p10_s, result.p90_s, result.statistics});
+    }
+    return results;
   };
 }
 

@@ -6,7 +6,7 @@
 
 namespace signsplit::tools {
 
-/// A TrialRunner that times one plan on a synthetic layer with the CPU executor, through measure(): the same code that
+/// A TrialRunner that times plans on a synthetic layer with the CPU executor, through measure(): the same code that
 /// will check the predictions, so that calibration and validation mean the same thing by "time".
 [[nodiscard]] sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed = 1);
 

@@ -19,14 +19,16 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ValidateOptions {
-  std::string suite = "quick", profile, predictions;
+  std::string suite = "quick", profile, predictions, keep, replay;
+  double limit_s = 0;
   CpuOptions cpu;
   DeviceOptions device;
 };
 
-/// --out; else beside the JSON result; else beside the host's profile.
+/// --out; else beside the kept measurements; else beside the JSON result; else beside the host's profile.
 Result<fs::path> predictions_place(const ValidateOptions& options, const Context& context) {
   fs::path file = options.predictions;
+  if (file.empty() && !options.keep.empty()) file = fs::path(options.keep).replace_extension(".predictions.json");
   if (file.empty() && !context.json_target.empty() && context.json_target != "-") {
     file = fs::path(context.json_target).replace_extension(".predictions.json");
   }
@@ -51,9 +53,9 @@ int wrong_bits(const ValidationRun& run) {
   return wrong;
 }
 
-void print_groups(const ValidationRun& run, const Context& context) {
+void print_groups(std::span<const sim::ValidationPoint> points, const Context& context) {
   std::string group;
-  for (const sim::ValidationPoint& p : run.points) {
+  for (const sim::ValidationPoint& p : points) {
     if (p.group != group) {
       group = p.group;
       context.print("\n{}\n  {:<32} {:>10}  {:^23} {:>10} {:>8}\n", group, "schedule", "predicted", "90 % interval",
@@ -83,12 +85,37 @@ void print_summary(const sim::ValidationSummary& s, const Context& context) {
               s.naive.roofline_launch.abstain_rate, percent_text(s.naive.roofline_launch_mape));
   print_score(context, "always fuse", s.naive.always_fuse.decision_accuracy, s.naive.always_fuse.abstain_rate, "-");
   print_score(context, "never fuse", s.naive.never_fuse.decision_accuracy, s.naive.never_fuse.abstain_rate, "-");
+  context.print("  {:<24} {:>10} {:>10} {:>12}\n", "any two schedules?", "right", "abstains", "");
+  print_score(context, "signsplit", s.pair_decisions.decision_accuracy, s.pair_decisions.abstain_rate, "-");
+  print_score(context, "roofline + launch", s.naive.roofline_launch_pairs.decision_accuracy, s.naive.roofline_launch_pairs.abstain_rate, "-");
+  context.print("  {:<34} {:>7} {:>10} {:>10} {:>10}\n", "errors by schedule", "points", "mean", "signed", "worst");
+  for (const sim::StrategyErrors& e : s.strategies) {
+    context.print("  {:<34} {:>7} {:>10} {:>+8.1f} % {:>+8.1f} %\n", e.label, e.points, percent_text(e.mape), 100 * e.bias, 100 * e.worst);
+  }
+  context.print("  regret of the planner {} on average, {} at worst; of row_fused+skip always {}\n", percent_text(s.regret_mean),
+                percent_text(s.regret_worst), percent_text(s.naive.regret_row_fused_skip));
   context.print("  95th percentile of the error {}; median error of the gap {}; {} of the measurements inside the 90 % "
                 "interval\n",
                 percent_text(s.p95_ape), time_text(s.gap_median_abs_s), percent_text(s.coverage_90));
 }
 
+/// Old measurements, today's model.
+Result<ExitCode> replay_file(const ValidateOptions& options, const Context& context) {
+  const Result<Measurements> kept = read_measurements(options.replay);
+  if (!kept) return kept.status();
+  const Result<sim::Machine> machine = options.profile.empty() ? Result<sim::Machine>(kept->machine) : sim::find_machine(options.profile);
+  if (!machine) return machine.status();
+  ValidationRun run;
+  run.points = replay(*kept, *machine);
+  run.summary = sim::summarise(run.points, *machine);
+  print_groups(run.points, context);
+  print_summary(run.summary, context);
+  if (const Status status = write_json(context, validation_json(run)); !status) return status;
+  return ExitCode::done;
+}
+
 Result<ExitCode> validate(const ValidateOptions& options, const Context& context) {
+  if (!options.replay.empty()) return replay_file(options, context);
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
   const Result<std::unique_ptr<Executor>> executor = make_executor(options.device, *cpu);
@@ -103,6 +130,11 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
 
   ValidationOptions request;
   request.measure.executor = executor->get();
+  request.suite = options.suite;
+  request.keep = options.keep;
+  request.limit_s = options.limit_s;
+  request.measure.exact_reference = options.suite == "quick";  // of the larger suites it would be most of the time
+  if (options.suite != "quick") request.measure.budget_s = 1.5;
   request.measure.threads = cpu->threads;
   request.measure.isa = cpu->isa;
   Progress progress("validate");
@@ -114,9 +146,13 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
 
   if (profile == "host") note_uncalibrated_host(context);
   for (const std::string& problem : run->problems) context.note("{}", one_line(problem));
+  if (run->pending > 0) {
+    context.print("{} of {} problems measured: run the same command again to go on\n", run->groups.size() - run->pending, run->groups.size());
+    return ExitCode::done;
+  }
   const int wrong = wrong_bits(*run);
   if (wrong > 0) context.note("{} lossless case(s) did not give the bits of row_fused", wrong);
-  print_groups(*run, context);
+  print_groups(run->points, context);
   print_summary(run->summary, context);
   context.print("predictions, written before the first measurement: {}\n", predictions->string());
   if (const Status status = write_json(context, validation_json(*run)); !status) return status;
@@ -136,12 +172,17 @@ void add_validate(CLI::App& app, Context& context) {
       "Examples:\n"
       "  signsplit calibrate && signsplit validate\n"
       "  signsplit validate --suite quick --threads 1 --json result.json");
-  command.add_option("--suite", options->suite, "Which problems: quick, some minutes on two cores")
+  command.add_option("--suite", options->suite, "Which problems: quick, full (both held out of calibration), development (to tune the model on)")
       ->type_name("NAME")
       ->capture_default_str();
   command
-      .add_option("--profile", options->profile, "The machine profile to predict with: a name, or a .json of `calibrate`; default: host, or the GPU's name")
-      ->type_name("FILE|NAME");
+      .add_option("--profile", options->profile, "The machine profile to predict with: a name, or a .json of `calibrate`; default: host or the GPU's name, or the one that a replay was measured with")
+      ->type_name("FILE|NAME|host");
+  command.add_option("--keep", options->keep, "Keep measurements in this file, problem by problem, and go on with those that it holds")
+      ->type_name("FILE");
+  command.add_option("--limit", options->limit_s, "With --keep: begin no problem after so many seconds; run again to go on")->type_name("S");
+  command.add_option("--replay", options->replay, "Measure nothing: predict what is measured in this file with today's model")
+      ->type_name("FILE");
   command
       .add_option("--out", options->predictions,
                   "Where to keep the predictions, written before measuring; default: beside the JSON file, else beside the "

@@ -1,6 +1,9 @@
 #include "tools/validation_run.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "signsplit/atomic_file.hpp"
@@ -64,15 +67,6 @@ ValidationGroup predict_group(const sim::ValidationCase& request, const sim::Mac
   return group;
 }
 
-Json problem_json(const Problem& problem) {
-  return {{"d_model", problem.d_model},
-          {"d_ff", problem.d_ff},
-          {"batch", problem.batch},
-          {"dtype", to_string(problem.dtype)},
-          {"activation", to_string(problem.activation, problem.gated)},
-          {"gated", problem.gated}};
-}
-
 Json predictions_json(std::span<const ValidationGroup> groups, const sim::Machine& machine) {
   Json list = Json::array();
   for (const ValidationGroup& group : groups) {
@@ -99,20 +93,8 @@ void add_points(const ValidationGroup& group, const sim::Machine& machine, const
       run.problems.push_back(fmt::format("{}: {}: {}", group.name, group.predictions[i].label, measured.error));
       continue;
     }
-    const sim::Prediction& predicted = group.predictions[i].prediction;
-    const sim::Scenario scenario = scenario_of(group.request, group.plans[i], options);
-    run.points.push_back({.group = group.name,
-                          .label = group.predictions[i].label,
-                          .fused = group.predictions[i].fused,
-                          .predicted_s = predicted.time_s,
-                          .low_s = predicted.low_s,
-                          .high_s = predicted.high_s,
-                          .roofline_s = sim::roofline_s(scenario, machine),
-                          .roofline_launch_s = sim::roofline_launch_s(scenario, machine),
-                          .measured_s = measured.median_s,
-                          .measured_p10_s = measured.p10_s,
-                          .measured_p90_s = measured.p90_s,
-                          .terms = predicted.terms});
+    run.points.push_back(validation_point(group.name, scenario_of(group.request, group.plans[i], options),
+                                          group.predictions[i].prediction, machine, measured));
   }
 }
 
@@ -129,6 +111,32 @@ Status measure_group(ValidationGroup& group, const ValidationOptions& options, c
   return {};
 }
 
+/// A run that goes on must score the predictions that were written before the first measurement, not newer ones.
+Status check_written(const std::filesystem::path& file, const Json& predictions) {
+  std::ifstream stream(file, std::ios::binary);
+  const Json written = Json::parse(stream, nullptr, false);
+  if (written.is_discarded()) return corrupt_file(file.string() + ": the predictions of the measurements to go on with are not there");
+  if (written.value("groups", Json()) != predictions.at("groups")) {
+    return invalid_argument(file.string() + ": holds other predictions than this model makes now; begin anew with another file");
+  }
+  return {};
+}
+
+/// Measurements to go on with, or none yet; with the predictions written, or found to be the same.
+Result<Measurements> begin(const ValidationOptions& options, const sim::Machine& machine, const std::filesystem::path& predictions_file,
+                           const Json& predictions) {
+  std::error_code error;
+  if (!options.keep.empty() && std::filesystem::exists(options.keep, error)) {
+    Result<Measurements> kept = read_measurements(options.keep);
+    if (!kept) return kept.status();
+    if (kept->suite != options.suite) return invalid_argument(options.keep.string() + ": holds the suite " + kept->suite + ", not " + options.suite);
+    if (const Status status = check_written(predictions_file, predictions); !status) return status;
+    return kept;
+  }
+  if (const Status status = write_file(predictions_file, json_text(predictions)); !status) return status;
+  return Measurements{options.suite, utc_now(), isa_name(options), options.measure.threads, machine, {}};
+}
+
 Json score_json(const sim::DecisionScore& score) {
   return {{"decision_accuracy", score.decision_accuracy}, {"abstain_rate", score.abstain_rate}};
 }
@@ -140,11 +148,6 @@ Json score_json(const sim::DecisionScore& score, double mape) {
 }
 
 }  // namespace
-
-std::string group_name(const sim::ValidationCase& request) {
-  return fmt::format("{}, active {}, {}", describe(request.problem), percent_text(request.active),
-                     to_string(request.residency));
-}
 
 Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,
                                      const std::filesystem::path& predictions_file, const ValidationOptions& options,
@@ -158,12 +161,22 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
   if (run.groups.empty()) {
     return invalid_argument(run.problems.empty() ? "no case to validate" : "nothing to predict: " + run.problems.front());
   }
-  const std::string predictions = json_text(predictions_json(run.groups, machine));
-  if (const Status status = write_file(predictions_file, predictions); !status) return status;
+  Result<Measurements> kept = begin(options, machine, predictions_file, predictions_json(run.groups, machine));
+  if (!kept) return kept.status();
 
+  const auto start = std::chrono::steady_clock::now();
   const auto total = static_cast<double>(run.groups.size());
   for (std::size_t i = 0; i < run.groups.size(); ++i) {
     ValidationGroup& group = run.groups[i];
+    if (const MeasuredGroup* known = kept->find(group.request)) {
+      group.measured = known->measured;
+      continue;
+    }
+    const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (options.limit_s > 0 && spent > options.limit_s) {
+      ++run.pending;
+      continue;
+    }
     const auto part = [&](double fraction, const std::string&) {
       if (progress) progress((static_cast<double>(i) + fraction) / total, group.name);
     };
@@ -172,13 +185,51 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
       run.problems.push_back(group.name + ": " + status.message());
       continue;
     }
-    add_points(group, machine, options, run);
+    if (options.keep.empty()) continue;
+    kept->groups.push_back({group.request, group.measured});
+    if (const Status status = write_measurements(options.keep, *kept); !status) return status;
+  }
+  if (run.pending > 0) return run;
+  for (const ValidationGroup& group : run.groups) {
+    if (group.measured.cases.size() >= group.plans.size()) add_points(group, machine, options, run);
   }
   if (run.points.empty()) {
     return invalid_argument("nothing could be measured" + (run.problems.empty() ? "" : ": " + run.problems.front()));
   }
   run.summary = sim::summarise(run.points, machine);
   return run;
+}
+
+Json summary_json(const sim::ValidationSummary& s) {
+  Json strategies = Json::array();
+  for (const sim::StrategyErrors& e : s.strategies) {
+    strategies.push_back({{"label", e.label}, {"points", e.points}, {"mape", e.mape}, {"bias", e.bias}, {"worst", e.worst}});
+  }
+  Json pairs = score_json(s.pair_decisions);
+  pairs["pairs"] = s.pairs;
+  pairs["decided"] = s.pairs_decided;
+  return {{"points", s.points},
+          {"groups", s.groups},
+          {"decided", s.decided},
+          {"decision_accuracy", s.decision_accuracy},
+          {"abstain_rate", s.abstain_rate},
+          {"mape", s.mape},
+          {"p95_ape", s.p95_ape},
+          {"bias", s.bias},
+          {"gap_median_abs_s", s.gap_median_abs_s},
+          {"coverage_90", s.coverage_90},
+          {"any_two_schedules", std::move(pairs)},
+          {"regret_mean", s.regret_mean},
+          {"regret_worst", s.regret_worst},
+          {"strategies", std::move(strategies)},
+          {"naive",
+           {{"roofline", score_json(s.naive.roofline, s.naive.roofline_mape)},
+            {"roofline_launch", score_json(s.naive.roofline_launch, s.naive.roofline_launch_mape)},
+            {"always_fuse", score_json(s.naive.always_fuse)},
+            {"never_fuse", score_json(s.naive.never_fuse)},
+            {"roofline_any_two", score_json(s.naive.roofline_pairs)},
+            {"roofline_launch_any_two", score_json(s.naive.roofline_launch_pairs)},
+            {"regret_row_fused_skip", s.naive.regret_row_fused_skip}}}};
 }
 
 Json validation_json(const ValidationRun& run) {
@@ -196,23 +247,7 @@ Json validation_json(const ValidationRun& run) {
                       {"roofline_s", p.roofline_s},
                       {"roofline_launch_s", p.roofline_launch_s}});
   }
-  const sim::ValidationSummary& s = run.summary;
-  return {{"points", std::move(points)},
-          {"summary",
-           {{"points", s.points},
-            {"groups", s.groups},
-            {"decided", s.decided},
-            {"decision_accuracy", s.decision_accuracy},
-            {"abstain_rate", s.abstain_rate},
-            {"mape", s.mape},
-            {"p95_ape", s.p95_ape},
-            {"gap_median_abs_s", s.gap_median_abs_s},
-            {"coverage_90", s.coverage_90},
-            {"naive",
-             {{"roofline", score_json(s.naive.roofline, s.naive.roofline_mape)},
-              {"roofline_launch", score_json(s.naive.roofline_launch, s.naive.roofline_launch_mape)},
-              {"always_fuse", score_json(s.naive.always_fuse)},
-              {"never_fuse", score_json(s.naive.never_fuse)}}}}}};
+  return {{"points", std::move(points)}, {"summary", summary_json(run.summary)}};
 }
 
 }  // namespace signsplit::tools

@@ -10,6 +10,8 @@
 #include "signsplit/sim/validation.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
+#include "tools/measurements.hpp"
+#include "tools/validation_point.hpp"
 
 namespace signsplit::tools {
 
@@ -27,28 +29,32 @@ struct ValidationRun {
   std::vector<sim::ValidationPoint> points;  ///< every plan that was predicted and ran
   sim::ValidationSummary summary;
   std::vector<ValidationGroup> groups;
+  std::size_t pending = 0;                   ///< groups that the time limit left for another run: no points, no summary yet
   std::vector<std::string> problems;         ///< cases that could not run, and why, one line each
 };
 
 struct ValidationOptions {
   MeasureOptions measure;                    ///< residency is set per case; budget_s is per case
+  std::string suite = "quick";               ///< its name, for the file of measurements
+  std::filesystem::path keep = {};           ///< measurements go here group by group, and those already there are not repeated
+  double limit_s = 0;                        ///< with keep: no group is begun after so many seconds; 0: no limit
   std::vector<std::string> vendors = {};     ///< vendor baselines measured beside the plans ("onednn"): no predictions
 };
 
 /// What is being done, with the fraction 0..1 of the whole.
 using ValidationProgress = std::function<void(double fraction, const std::string& what)>;
 
-/// Name of the group of a case.
-[[nodiscard]] std::string group_name(const sim::ValidationCase& validation_case);
-
 /// Predicts every schedule of every case and writes the predictions to `predictions_file` (JSON, with the machine profile
 /// and the time), synced to disk, before the first measurement starts. A case or schedule that cannot run is listed in
-/// `problems` and the others go on; an error only when nothing could be predicted, written or measured.
+/// `problems` and the others go on; an error only when nothing could be predicted, written or measured. A run that goes on
+/// with measurements kept before does not write predictions again: they must be those in the file.
 [[nodiscard]] Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,
                                                    const std::filesystem::path& predictions_file,
                                                    const ValidationOptions& options,
                                                    const ValidationProgress& progress = {});
 
+/// summary{} with the keys of `validate --json`.
+[[nodiscard]] Json summary_json(const sim::ValidationSummary& summary);
 /// points[] and summary{} with the keys of `validate --json`.
 [[nodiscard]] Json validation_json(const ValidationRun& run);
 

@@ -53,6 +53,14 @@ struct Report {
   int threads = 0;
 };
 
+/// One item that a worker did in a traced run.
+struct TraceEvent {
+  int worker = 0;
+  int phase = 0;         ///< index of the phase in the plan
+  index_t item = 0;      ///< part, or column slice of the reduction
+  double begin_s = 0, end_s = 0;  ///< since the run began
+};
+
 /// An FFN bound to weights, a plan and a workspace of its own. The weights are borrowed and must outlive it.
 /// run() allocates nothing. One Ffn must not run in two threads at once; two may share weights.
 class Ffn {
@@ -72,6 +80,10 @@ class Ffn {
   /// Goes on with another layer of the same problem, as decoding through a model does: plan and workspace stay, nothing is
   /// allocated. Borrowed like the first. invalid_argument, and nothing changes, when the layer's problem is another.
   Status rebind(const Weights& weights);
+
+  /// Every later run() leaves in `events` what its workers did and when, ordered by worker and time, in place of what was
+  /// there; nullptr: no more. Traced runs allocate. A run that is not traced pays one comparison per item.
+  void trace(std::vector<TraceEvent>* events) noexcept;
 
   /// Statistics of the last run.
   [[nodiscard]] const Report& report() const noexcept;

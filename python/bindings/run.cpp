@@ -11,7 +11,7 @@
 #include "errors.hpp"
 #include "layer.hpp"
 #include "signsplit/sim/machine.hpp"
-#include "signsplit/sim/predict.hpp"
+#include "signsplit/sim/planner.hpp"
 
 namespace signsplit::python {
 namespace {
@@ -104,14 +104,13 @@ nb::tuple run(Layer& layer, const Tokens& x, const std::string& plan_text, index
   return nb::make_tuple(owned_array(std::move(outcome.y), {n, d}), mask, statistics_dict(outcome));
 }
 
-/// The simulator's choice for this machine; `active` and `active_union` are fractions of the hidden units.
-std::string plan_for_host(const Layer& layer, index_t batch, double active, double active_union, int threads) {
+/// What `auto` is: the planner's choice for this machine; `active` and `active_union` are fractions of the hidden units.
+std::string plan_for_host(const Layer& layer, index_t batch, double active, double active_union, int threads,
+                          const std::optional<std::string>& isa) {
   const sim::Machine machine = value_or_raise(sim::find_machine("host"));
-  sim::Activity activity;
-  activity.active = active;
-  activity.active_union = active_union;
-  return to_json(value_or_raise(
-      sim::plan_for(layer.weights().problem(batch), machine, activity, sim::Residency::cold, threads)));
+  const sim::PlanRequest request{layer.weights().problem(batch), {.active = active, .active_union = active_union},
+                                 sim::Residency::cold, threads, isa.value_or("")};
+  return to_json(value_or_raise(sim::plan_for(request, machine, {.wisdom = sim::wisdom_path()})).plan);
 }
 
 std::vector<std::string> isa_names() {
@@ -126,7 +125,7 @@ void bind_run(nb::module_& module) {
   module.def("run", &run, nb::arg("layer"), nb::arg("x").noconvert(), nb::arg("plan"), nb::arg("batch"),
              nb::arg("threads"), nb::arg("isa").none(), nb::arg("mask"));
   module.def("plan_for_host", &plan_for_host, nb::arg("layer"), nb::arg("batch"), nb::arg("active"),
-             nb::arg("active_union"), nb::arg("threads"));
+             nb::arg("active_union"), nb::arg("threads"), nb::arg("isa").none());
   module.def("supported_isas", &isa_names);
 }
 

@@ -72,25 +72,3 @@ TEST_CASE("verdicts have the names people read") {
   CHECK(to_string(Verdict::keep_unfused) == "keep unfused");
   CHECK(to_string(Verdict::too_close) == "too close to call");
 }
-
-TEST_CASE("plan_for returns the least predicted time") {
-  const Machine machine = *find_machine("epyc-zen5-vm");
-  for (const bool gated : {false, true}) {
-    const Problem problem{2048, 8192, 1, DType::bf16, {}, gated};
-    Activity sparse;
-    sparse.active = 0.1;
-    const auto plan = plan_for(problem, machine, sparse);
-    REQUIRE_MESSAGE(plan.ok(), plan.message());
-    CHECK(plan->skip);
-    const double best = predict({problem, *plan, sparse, Residency::cold, 0, {}}, machine)->time_s;
-    for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::sign_split}) {
-      for (const bool skip : {false, true}) {
-        const auto other = predict({problem, default_plan(problem, strategy, skip), sparse, Residency::cold, 0, {}}, machine);
-        REQUIRE(other.ok());
-        CHECK(best <= other->time_s);
-      }
-    }
-  }
-  CHECK_FALSE(plan_for({0, 1, 1, DType::f32, {}, false}, machine, {}).ok());
-  CHECK_FALSE(plan_for({64, 64, 1, DType::f32, {}, false}, Machine{}, {}).ok());
-}

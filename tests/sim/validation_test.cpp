@@ -129,22 +129,76 @@ TEST_CASE("without terms the two intervals are taken as independent") {
   CHECK(summarise(two, machine()).abstain_rate == 1.0);  // 20 apart, uncertain by 15·√2
 }
 
-TEST_CASE("the quick suite: valid, distinct, within memory, never a calibration shape") {
-  const auto suite = validation_suite("quick");
-  REQUIRE(suite.ok());
-  CHECK(suite->size() >= 10);
-  CHECK(suite->size() <= 12);
-  std::set<std::string> seen;
-  for (const ValidationCase& entry : *suite) {
-    const Problem& problem = entry.problem;
-    CAPTURE(describe(problem));
-    CHECK(validate(problem).ok());
-    CHECK(weight_bytes(problem) < index_t{300} << 20);
-    CHECK(seen.insert(describe(problem) + std::to_string(entry.active) + (entry.residency == Residency::cold ? "c" : "w")).second);
-    for (const auto& [d, f] : calibration_shapes()) CHECK_FALSE((problem.d_model == d && problem.d_ff == f));
+TEST_CASE("any two schedules, the planner's regret, and every schedule's errors") {
+  // Fastest first as measured: b, a, c; as predicted: a, b, c. c is no candidate. a and b: wrong; a and c, b and c: right.
+  std::vector<ValidationPoint> three{point("g", true, 70, 90, 50), point("g", false, 80, 80, 50), point("g", true, 120, 100, 50)};
+  three[2].label = "sign_split";
+  three[0].candidate = three[1].candidate = true;
+  const ValidationSummary s = summarise(three, machine());
+  CHECK(s.pairs == 3);
+  CHECK(s.pairs_decided == 3);
+  check_close(s.pair_decisions.decision_accuracy, 2.0 / 3);
+  CHECK(s.pair_decisions.abstain_rate == 0.0);
+  CHECK(s.naive.roofline_pairs.abstain_rate == 1.0);
+  check_close(s.regret_mean, 90.0 / 80 - 1);
+  check_close(s.regret_worst, 90.0 / 80 - 1);
+  REQUIRE(s.strategies.size() == 3);
+  CHECK(s.strategies[0].label == "row_fused");
+  check_close(s.strategies[0].worst, 70.0 / 90 - 1);
+  check_close(s.strategies[2].bias, 0.2);
+  check_close(s.bias, (70.0 / 90 - 1 + 0.0 + 0.2) / 3);
+  three[2].candidate = true;
+  three[2].predicted_s = three[2].terms.stream = 10;
+  check_close(summarise(three, machine()).regret_mean, 100.0 / 80 - 1);
+  three[0].measured_p90_s = 1000;  // no pair with the first can be told apart
+  CHECK(summarise(three, machine()).pairs_decided == 1);
+}
+
+TEST_CASE("suites: valid, distinct, within memory, never a calibration shape, tuning and reporting apart") {
+  std::set<std::pair<index_t, index_t>> reported, tuned;
+  for (const char* name : {"quick", "full", "development"}) {
+    const auto suite = validation_suite(name);
+    REQUIRE(suite.ok());
+    std::set<std::string> seen;
+    for (const ValidationCase& entry : *suite) {
+      const Problem& problem = entry.problem;
+      CAPTURE(describe(problem));
+      CHECK(validate(problem).ok());
+      CHECK(weight_bytes(problem) < index_t{300} << 20);
+      CHECK(seen.insert(describe(problem) + std::to_string(entry.active) + (entry.residency == Residency::cold ? "c" : "w")).second);
+      for (const auto& [d, f] : calibration_shapes()) CHECK_FALSE((problem.d_model == d && problem.d_ff == f));
+      (std::string(name) == "development" ? tuned : reported).insert({problem.d_model, problem.d_ff});
+    }
   }
-  CHECK(validation_suite("full").status().code() == StatusCode::not_found);
-  CHECK(validation_suite("full").message().find("quick") != std::string::npos);
+  for (const auto& shape : tuned) CHECK(reported.count(shape) == 0);
+  CHECK(validation_suite("half").status().code() == StatusCode::not_found);
+  CHECK(validation_suite("half").message().find("quick") != std::string::npos);
+}
+
+TEST_CASE("the full suite is as wide as it says") {
+  const std::vector<ValidationCase> suite = *validation_suite("full");
+  std::set<DType> dtypes;
+  std::set<index_t> batches;
+  std::size_t gated = 0, cold = 0, points = 0;
+  double least = 1, most = 0;
+  for (const ValidationCase& entry : suite) {
+    dtypes.insert(entry.problem.dtype);
+    batches.insert(entry.problem.batch);
+    gated += entry.problem.gated;
+    cold += entry.residency == Residency::cold;
+    least = std::min(least, entry.active);
+    most = std::max(most, entry.active);
+    points += default_plans(entry.problem, false).size();
+  }
+  CHECK(points >= 200);
+  CHECK(dtypes == std::set<DType>{DType::f32, DType::bf16, DType::int8});
+  CHECK(*batches.begin() == 1);
+  CHECK(*batches.rbegin() == 8);
+  CHECK(gated >= 5);
+  CHECK(cold >= 10);
+  CHECK(cold + 10 <= suite.size());
+  CHECK(least == 0.01);
+  CHECK(most == 1.0);
 }
 
 TEST_CASE("calibration runs no published shape") {

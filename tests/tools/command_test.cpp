@@ -1,6 +1,7 @@
 // The built command from end to end: what it writes, and that what it writes is right.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -175,7 +176,7 @@ TEST_CASE("the summary for people goes to stdout, or to stderr when stdout holds
 TEST_CASE("predict prints exactly the promised keys") {
   const ScratchDirectory scratch;
   const Json json = json_of(scratch, {"predict", "--hardware", "host", "--shape", "2048x8192", "--dtype", "bf16", "--json", "-"});
-  CHECK(keys(json) == Words{"cases", "decision"});
+  CHECK(keys(json) == Words{"cases", "decision", "auto"});
   CHECK(json["cases"].size() == 21);
   for (const Json& one : json["cases"]) {
     CHECK(keys(one) == Words{"strategy", "variant", "repair", "skip", "label", "time_s", "low_s", "high_s", "terms", "bytes"});
@@ -186,6 +187,59 @@ TEST_CASE("predict prints exactly the promised keys") {
     CHECK(one["time_s"] <= one["high_s"]);
   }
   CHECK(keys(json["decision"]) == Words{"winner", "loser", "gap_s", "uncertainty_s", "verdict"});
+}
+
+TEST_CASE("explain prints the promised keys, with terms that add up to the gap") {
+  const ScratchDirectory scratch;
+  const Json json = json_of(scratch, {"explain", "--hardware", "epyc-turin-9355p", "--shape", "512x2048", "--residency", "warm", "--json", "-"});
+  for (const char* key : {"terms_fused", "terms_unfused", "flips", "winner", "verdict"}) CHECK(json.contains(key));
+  CHECK(json["flips"].size() > 0);
+  for (const Json& flip : json["flips"]) {
+    for (const char* key : {"parameter", "value", "factor"}) CHECK(flip.contains(key));
+  }
+  double fused = 0, unfused = 0;
+  for (const auto& term : json["terms_fused"].items()) fused += term.value().get<double>();
+  for (const auto& term : json["terms_unfused"].items()) unfused += term.value().get<double>();
+  CHECK(std::abs(unfused - fused) == json["gap_s"].get<double>());
+}
+
+TEST_CASE("sweep writes CSV, JSON and a page, with every point") {
+  const ScratchDirectory scratch;
+  const Json json = json_of(scratch, {"sweep", "--shape", "512x2048,4096x16384", "--dtype", "f32,bf16", "--active", "0.01:1:5", "--batch",
+                                      "1,4", "--hardware", "epyc-turin-9355p,avx2-laptop", "--csv", "s.csv", "--html", "s.html", "--json", "-"});
+  REQUIRE(json["points"].size() == 2 * 2 * 5 * 2 * 2);
+  CHECK(json["points"][4]["active"] == 1.0);
+  const std::string csv = read_text(scratch / "s.csv"), page = read_text(scratch / "s.html");
+  CHECK(std::count(csv.begin(), csv.end(), '\n') == 81);
+  std::size_t cells = 0;
+  for (std::size_t at = page.find("<rect"); at != std::string::npos; at = page.find("<rect", at + 1)) ++cells;
+  CHECK(cells == 80);
+}
+
+TEST_CASE("trace writes a simulated and a measured timeline of every worker") {
+  const ScratchDirectory scratch;
+  const Json json = json_of(scratch, {"trace", "--shape", "128x512", "--residency", "warm", "--threads", "2", "--strategy", "unfused", "-o",
+                                      "t.json", "--json", "-"});
+  CHECK(json["measured_s"].get<double>() > 0);
+  const Json trace = Json::parse(read_text(scratch / "t.json"));
+  int measured_parts = 0, simulated = 0;
+  for (const Json& event : trace["traceEvents"]) {
+    if (event["ph"] != "X") continue;
+    CHECK(event["dur"].get<double>() >= 0);
+    (event["pid"] == 2 ? measured_parts : simulated) += 1;
+  }
+  const Plan plan = default_plan({.d_model = 128, .d_ff = 512}, Strategy::unfused);
+  CHECK(measured_parts == 2 * plan.parts + 1);  // both products of every part, and one slice of the reduction
+  CHECK(simulated >= measured_parts);
+}
+
+TEST_CASE("auto is one: what predict says is what run does, and what was measured is remembered by both") {
+  const LayerFiles scratch;
+  const Json estimated = run_json(scratch, {"--strategy", "auto"});
+  CHECK(estimated["strategy"] != "sign_split");
+  const Json measured = run_json(scratch, {"--strategy", "auto", "--planner", "measure"});
+  CHECK(run_json(scratch, {"--strategy", "auto"})["plan"] == measured["plan"]);
+  CHECK(read_text(scratch / "y.npy").size() > 0);
 }
 
 TEST_CASE("predict says that the host is not calibrated") {
@@ -226,7 +280,8 @@ TEST_CASE("models and hardware list what the options take") {
 TEST_CASE("--help teaches every command, with examples") {
   const ScratchDirectory scratch;
   const std::string help = run_signsplit(scratch.path(), {"--help"}).out;
-  for (const char* name : {"report", "run", "bench", "predict", "calibrate", "validate", "models", "hardware", "gpu-fit", "layer", "replay"}) {
+  for (const char* name : {"report", "run", "bench", "predict", "explain", "sweep", "trace", "calibrate", "validate", "models", "hardware",
+                           "gpu-fit", "layer", "replay"}) {
     CAPTURE(name);
     CHECK(help.find(name) != std::string::npos);
     const CommandResult result = run_signsplit(scratch.path(), {name, "--help"});

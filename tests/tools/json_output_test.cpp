@@ -64,9 +64,11 @@ TEST_CASE("a validation has exactly the promised keys") {
   CHECK(keys(json) == Names{"points", "summary"});
   CHECK(keys(json["points"][0]) == Names{"group", "label", "fused", "predicted_s", "low_s", "high_s", "measured_s",
                                          "measured_p10_s", "measured_p90_s", "roofline_s", "roofline_launch_s"});
-  CHECK(keys(json["summary"]) == Names{"points", "groups", "decided", "decision_accuracy", "abstain_rate", "mape", "p95_ape",
-                                       "gap_median_abs_s", "coverage_90", "naive"});
-  CHECK(keys(json["summary"]["naive"]) == Names{"roofline", "roofline_launch", "always_fuse", "never_fuse"});
+  CHECK(keys(json["summary"]) == Names{"points", "groups", "decided", "decision_accuracy", "abstain_rate", "mape", "p95_ape", "bias",
+                                       "gap_median_abs_s", "coverage_90", "any_two_schedules", "regret_mean", "regret_worst",
+                                       "strategies", "naive"});
+  CHECK(keys(json["summary"]["naive"]) == Names{"roofline", "roofline_launch", "always_fuse", "never_fuse", "roofline_any_two",
+                                                "roofline_launch_any_two", "regret_row_fused_skip"});
 }
 
 TEST_CASE("JSON text is valid whatever is in it") {

@@ -63,6 +63,45 @@ TEST_CASE("a shape of the calibration cannot validate") {
   CHECK_FALSE(std::filesystem::exists(scratch / "p.json"));
 }
 
+TEST_CASE("a run goes on where another stopped, keeps what was measured, and a replay finds the same points") {
+  const ScratchDirectory scratch;
+  sim::ValidationCase other = kSmall;
+  other.active = 0.6;
+  const sim::ValidationCase both[] = {kSmall, other};
+  ValidationOptions options = short_options();
+  options.keep = scratch / "kept.json";
+  options.limit_s = 1e-9;
+  const sim::Machine machine = sim::detect_host();
+  const auto first = run_validation(both, machine, scratch / "p.json", options);
+  REQUIRE_MESSAGE(first.ok(), first.message());
+  CHECK(first->pending == 2);  // the limit was over before the first
+  CHECK(first->points.empty());
+  options.limit_s = 0;
+  const auto one = run_validation({both, 1}, machine, scratch / "one.json", options);
+  CHECK(one->pending == 0);
+  std::filesystem::copy_file(scratch / "p.json", scratch / "q.json");
+  const auto rest = run_validation(both, machine, scratch / "q.json", options);
+  REQUIRE_MESSAGE(rest.ok(), rest.message());
+  REQUIRE(rest->points.size() == 2 * one->points.size());
+  for (std::size_t i = 0; i < one->points.size(); ++i) CHECK(rest->points[i].measured_s == one->points[i].measured_s);
+
+  const auto kept = read_measurements(options.keep);
+  REQUIRE_MESSAGE(kept.ok(), kept.message());
+  const auto points = replay(*kept, kept->machine);
+  REQUIRE(points.size() == rest->points.size());
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    CHECK(points[i].group == rest->points[i].group);
+    CHECK(points[i].label == rest->points[i].label);
+    CHECK(points[i].predicted_s == rest->points[i].predicted_s);
+    CHECK(points[i].measured_s == rest->points[i].measured_s);
+    CHECK(points[i].candidate == rest->points[i].candidate);
+  }
+  sim::Machine faster = machine;
+  for (sim::BandwidthPoint& point : faster.read_bandwidth) point.bytes_per_s *= 2;
+  CHECK_FALSE(run_validation(both, faster, scratch / "q.json", options).ok());  // not the predictions that were written
+  CHECK_FALSE(read_measurements(scratch / "p.json").ok());
+}
+
 TEST_CASE("nothing is measured when the predictions cannot be written") {
   const ScratchDirectory scratch;
   bool measured = false;
@@ -75,13 +114,18 @@ TEST_CASE("nothing is measured when the predictions cannot be written") {
 TEST_CASE("a trial times the plan it was asked for") {
   const auto trial = trial_runner(cpu::Isa::scalar);
   const Problem& problem = kSmall.problem;
-  sim::TrialRequest request{problem, default_plan(problem, Strategy::row_fused), 0.3, sim::Residency::warm, 1, 0.0};
-  const auto result = trial(request);
-  REQUIRE_MESSAGE(result.ok(), result.message());
-  CHECK(result->median_s > 0);
-  CHECK(result->p10_s <= result->median_s);
-  CHECK(result->median_s <= result->p90_s);
-  CHECK(result->statistics.bytes_up == static_cast<std::uint64_t>(weight_bytes(problem)) / 2);
-  request.plan.k_tile = 100;
+  sim::TrialRequest request{problem, {default_plan(problem, Strategy::row_fused), default_plan(problem, Strategy::unfused)}, 0.3,
+                            sim::Residency::warm, 1, 0.0};
+  const auto results = trial(request);
+  REQUIRE_MESSAGE(results.ok(), results.message());
+  REQUIRE(results->size() == 2);
+  for (const sim::TrialResult& result : *results) {
+    CHECK(result.median_s > 0);
+    CHECK(result.p10_s <= result.median_s);
+    CHECK(result.median_s <= result.p90_s);
+    CHECK(result.statistics.bytes_up == static_cast<std::uint64_t>(weight_bytes(problem)) / 2);
+  }
+  CHECK(results->back().statistics.bytes_h > 0);
+  request.plans.front().k_tile = 100;
   CHECK_FALSE(trial(request).ok());
 }

@@ -12,21 +12,22 @@
 
 namespace signsplit::sim {
 
-/// Runs a plan on a synthetic layer and returns the median time of a call in seconds. The simulator may not include an
-/// executor, so whoever calibrates hands one in.
+/// Runs plans on one synthetic layer, in turns (A, B, C, A, B, C, ...), and returns what calls of each took, in the same order.
+/// unsupported: the executor has no such weights; the probe is left out. The simulator may not include an executor, so
+/// whoever calibrates hands one in.
 struct TrialRequest {
   Problem problem;
-  Plan plan;
+  std::vector<Plan> plans;
   double active = 1.0;
   Residency residency = Residency::warm;
   int threads = 1;
-  double budget_s = 0.5;
+  double budget_s = 0.5;  ///< for all plans together
 };
 struct TrialResult {
   double median_s = 0, p10_s = 0, p90_s = 0;
   Statistics statistics;
 };
-using TrialRunner = std::function<Result<TrialResult>(const TrialRequest&)>;
+using TrialRunner = std::function<Result<std::vector<TrialResult>>(const TrialRequest&)>;
 
 /// Called before each probe: index of total, and what it measures.
 using Progress = std::function<void(int index, int total, const std::string& what)>;
@@ -40,8 +41,8 @@ struct CalibrateOptions {
 };
 
 /// At most 15 probes, at most 60 s: read bandwidth against working set and threads, barrier, fork-join, FMA rate, and the
-/// executor's kernels on small resident layers and one DRAM-bound layer of shapes that validation never uses
-/// (calibration_shapes()). Every number carries its spread.
+/// executor's kernels on layers of shapes that validation never uses (calibration_shapes()): in the first caches, in the
+/// last one and in main memory, of every weight type. A probe whose spread is wide is repeated. Every number carries its spread.
 [[nodiscard]] Result<Machine> calibrate_host(const CalibrateOptions& options);
 
 /// D×F of every layer that calibration runs. Validation refuses these.

@@ -130,8 +130,4 @@ struct LabelledPrediction {
 /// winner, loser, gap_s, uncertainty_s, verdict; "null" when there was nothing to decide.
 [[nodiscard]] std::string to_json(const std::optional<Decision>& decision);
 
-/// The plan with the least predicted time among default plans of every strategy, with and without skip.
-[[nodiscard]] Result<Plan> plan_for(const Problem& problem, const Machine& machine, const Activity& activity,
-                                    Residency residency = Residency::cold, int threads = 0);
-
 }  // namespace signsplit::sim

@@ -18,6 +18,7 @@ struct ValidationPoint {
   double predicted_s = 0, low_s = 0, high_s = 0;
   double roofline_s = 0, roofline_launch_s = 0;
   double measured_s = 0, measured_p10_s = 0, measured_p90_s = 0;
+  bool candidate = false;  ///< one that the planner may choose: its regret is over these
   Terms terms = {};  ///< of the prediction: what two schedules share cancels when they are compared. All zero: nothing cancels.
 };
 
@@ -29,6 +30,13 @@ struct DecisionScore {
   double abstain_rate = 0;       ///< share of all groups that it called too close
 };
 
+/// The points of one schedule, over all groups.
+struct StrategyErrors {
+  std::string label;
+  int points = 0;
+  double mape = 0, bias = 0, worst = 0;  ///< mean |error|, mean error, the error furthest from 0; error: predicted / measured − 1
+};
+
 struct ValidationSummary {
   int points = 0;   ///< points with a prediction and a measurement; others are left out
   int groups = 0;   ///< groups with a fused and an unfused point
@@ -36,11 +44,18 @@ struct ValidationSummary {
   double decision_accuracy = 0, abstain_rate = 0;
   double mape = 0;             ///< mean |predicted − measured| / measured
   double p95_ape = 0;
+  double bias = 0;             ///< mean of predicted / measured − 1
   double gap_median_abs_s = 0; ///< median |predicted gap − measured gap| between best fused and best unfused
   double coverage_90 = 0;      ///< fraction of measurements inside [low, high]
+  int pairs = 0, pairs_decided = 0;
+  DecisionScore pair_decisions;  ///< as above, between any two schedules of a group: where fused and unfused tie, the harder test
+  double regret_mean = 0, regret_worst = 0;  ///< time of the planner's choice over the best measured candidate, − 1
+  std::vector<StrategyErrors> strategies;    ///< in the order in which they first occur
   struct Naive {
     DecisionScore roofline, roofline_launch, always_fuse, never_fuse;
     double roofline_mape = 0, roofline_launch_mape = 0;
+    DecisionScore roofline_pairs, roofline_launch_pairs;
+    double regret_row_fused_skip = 0;  ///< mean regret of who always takes row_fused+skip
   } naive;
 };
 
@@ -54,7 +69,8 @@ struct ValidationCase {
   double active = 1.0;
   Residency residency = Residency::cold;
 };
-/// The problems of a suite, none of a calibration shape. `quick` is the only suite so far; not_found names the others.
+/// The problems of a suite, none of a calibration shape: `quick`, `full` (what the project reports), and `development` (what
+/// the cost model may be tuned on: it shares no shape with the others). Another name is not_found.
 [[nodiscard]] Result<std::vector<ValidationCase>> validation_suite(std::string_view name);
 
 }  // namespace signsplit::sim

@@ -230,7 +230,7 @@ class FFN:
         d_ff = self.shape[1]
         return Plan.from_json(
             _native.plan_for_host(
-                self._layer, len(x), seen["active"] / (d_ff * len(x)), seen["active_union"] / d_ff, threads
+                self._layer, len(x), seen["active"] / (d_ff * len(x)), seen["active_union"] / d_ff, threads, isa
             )
         )
 

@@ -1,0 +1,67 @@
+// What level 1 and level 2 share: the numbers that a scenario needs from a machine, and what a phase has to do.
+#pragma once
+
+#include "signsplit/sim/predict.hpp"
+#include "structure.hpp"
+
+namespace signsplit::sim {
+
+/// Seconds that one thread needs for one weight element of each kernel, whatever the batch.
+struct ElementTimes {
+  double up = 0, down = 0, exact = 0, plane = 0;
+};
+
+/// Everything the equations need, looked up once.
+struct Model {
+  const Machine& machine;
+  int threads = 1;
+  ElementTimes element;
+  double stream_efficiency = 1, cache_efficiency = 1, overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0, piece = 0;
+};
+
+/// What one product of a phase has to do. Bytes and elements of all parts together.
+struct Demand {
+  double stream_bytes = 0;     ///< weights read for the first time
+  double jumps = 0;            ///< restarts of the address stream
+  double busy_s = 0;           ///< arithmetic on them, thread seconds
+  double again_bytes = 0;      ///< weights that the hidden tile has read before
+  double again_busy_s = 0;
+};
+
+/// The two products of a phase; what a phase does not compute is empty.
+struct PhaseDemand {
+  Demand up, down;
+  [[nodiscard]] Demand sum() const;
+};
+
+/// invalid_argument when the machine lacks a rate or a bandwidth.
+[[nodiscard]] Result<Model> look_up(const Scenario& scenario, const Machine& machine);
+
+[[nodiscard]] PhaseDemand demand_of(Phase phase, const Scenario& scenario, const Model& model, const Structure& structure,
+                                    const Statistics& bytes);
+
+/// The working set that the stream of new weights is looked up with. Cold: none that a cache could hold. Warm: what every
+/// call reads anew.
+[[nodiscard]] double footprint_of(const Scenario& scenario, const Machine& machine, const Statistics& bytes);
+
+/// Bytes per second at which some workers stream weights: the curve times the efficiency of main memory, or of a cache where
+/// the curve is at twice of main memory or more; between the two in proportion.
+[[nodiscard]] double stream_rate(const Model& model, int workers, double footprint);
+
+/// Time of a share of a demand done by some workers at once.
+struct PhaseTime {
+  double stream = 0, compute = 0;
+  [[nodiscard]] double total() const { return stream + compute; }
+};
+[[nodiscard]] PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model);
+
+/// predict() without the interval: low and high are the time. For sweeps, which need the interval of a gap only.
+[[nodiscard]] Result<Prediction> predict_time(const Scenario& scenario, const Machine& machine);
+
+/// Bytes of the rows of one hidden tile, of all matrices.
+[[nodiscard]] double tile_bytes_of(const Scenario& scenario, const Structure& structure);
+
+/// Threads that have a part to work on.
+[[nodiscard]] int worker_count(const Scenario& scenario, const Model& model);
+
+}  // namespace signsplit::sim

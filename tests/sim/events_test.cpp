@@ -1,0 +1,126 @@
+// Level 2: equal to level 1 where nothing but the formula's own effects is at work, and different where tiles matter.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "sample_machine.hpp"
+#include "signsplit/sim/events.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+/// One worker for one part after the other, or several for as many parts each: level 1 knows no waiting then.
+Scenario even(Strategy strategy, bool skip, index_t parts, int threads) {
+  const Problem problem{1024, 4096, 1, DType::bf16, {}, false};
+  Plan plan = default_plan(problem, strategy, skip);
+  plan.parts = parts;
+  return {problem, plan, {.active = 0.25}, Residency::cold, threads, {}};
+}
+
+double sum_of(const Timeline& timeline, Slice::What what) {
+  double seconds = 0;
+  for (const Slice& slice : timeline.slices) seconds += slice.what == what ? slice.end_s - slice.begin_s : 0.0;
+  return seconds;
+}
+
+}  // namespace
+
+TEST_CASE("workers with equal work take as long as level 1 says") {
+  Machine machine = test::sample_machine();
+  machine.model["first_byte_s"].value = 1e-6;
+  machine.model["gather_gap_bytes"].value = 256;
+  machine.model["prefetch_bytes"] = {0.0, "B", Kind::measured, "by hand", 0.0};
+  for (const int threads : {1, 2}) {
+    for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused}) {
+      for (const bool skip : {false, true}) {
+        for (const Launch launch : {Launch::one_region, Launch::region_per_phase}) {
+          Scenario scenario = even(strategy, skip, 16, threads);
+          scenario.plan.launch = launch;
+          const auto level1 = predict(scenario, machine);
+          const auto level2 = simulate(scenario, machine);
+          REQUIRE(level1.ok());
+          REQUIRE_MESSAGE(level2.ok(), level2.message());
+          // The same sum of at most 10 000 terms in another order.
+          CHECK(std::abs(level2->time_s - level1->time_s) <= 1e4 * 0x1p-52 * level1->time_s);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a part too many is waited for, and takes the bandwidth that is left to itself") {
+  Machine machine = test::sample_machine();
+  const Scenario scenario = even(Strategy::row_fused, false, 3, 2);  // 2 workers, 3 parts: the last one alone
+  const auto level2 = simulate(scenario, machine);
+  REQUIRE(level2.ok());
+  // Every worker reads 10 GB/s alone or with the other: two rounds of a third of the bytes each.
+  const double bytes = static_cast<double>(weight_bytes(scenario.problem)), stream = 2.0 / 3.0 * bytes / 10e9;
+  const Terms terms = predict(scenario, machine)->terms;
+  const double ends = terms.launch + terms.barrier + terms.reduction;
+  CHECK(level2->time_s == doctest::Approx(stream + ends).epsilon(2e-3));  // parts of 1366 and 1365 units
+  CHECK(sum_of(*level2, Slice::What::wait) == doctest::Approx(stream / 2).epsilon(4e-3));
+  for (BandwidthPoint& point : machine.read_bandwidth) point.bytes_per_s = 20e9;  // whether one or two
+  const auto shared = simulate(scenario, machine);
+  REQUIRE(shared.ok());
+  CHECK(shared->time_s == doctest::Approx(bytes / 20e9 + ends).epsilon(2e-2));
+}
+
+TEST_CASE("arithmetic of one product does not hide behind the stream of the other") {
+  Machine machine = test::sample_machine();
+  for (Rate& rate : machine.rates) {
+    if (rate.name == "up_bf16") rate.per_s.value = 1e9;    // slower than memory
+    if (rate.name == "down_bf16") rate.per_s.value = 1e12;  // free
+  }
+  const Scenario scenario = even(Strategy::row_fused, false, 16, 2);
+  const double level1 = predict(scenario, machine)->time_s, level2 = simulate(scenario, machine)->time_s;
+  CHECK(level2 > 1.05 * level1);
+}
+
+TEST_CASE("a recorded mask decides the rows of every tile") {
+  const Machine machine = test::sample_machine();
+  Scenario scenario = even(Strategy::row_fused, true, 2, 2);
+  std::vector<std::uint8_t> clustered(4096, 0), spread(4096, 0);
+  for (std::size_t j = 0; j < clustered.size(); ++j) {
+    clustered[j] = j < 1024;
+    spread[j] = j % 4 == 0;
+  }
+  const auto even_time = simulate(scenario, machine, spread), uneven = simulate(scenario, machine, clustered), none = simulate(scenario, machine);
+  REQUIRE(uneven.ok());
+  CHECK(even_time->time_s == doctest::Approx(none->time_s).epsilon(1e-9));
+  CHECK(uneven->time_s > 1.1 * even_time->time_s);  // all open units are the first worker's
+  CHECK_FALSE(simulate(scenario, machine, std::vector<std::uint8_t>(7)).ok());
+}
+
+TEST_CASE("who waits at a barrier loads ahead") {
+  Machine machine = test::sample_machine();
+  const Scenario scenario = even(Strategy::unfused, false, 3, 2);
+  machine.model["prefetch_bytes"] = {0.0, "B", Kind::measured, "by hand", 0.0};
+  const double without = simulate(scenario, machine)->time_s;
+  machine.model["prefetch_bytes"].value = 65536;
+  CHECK(simulate(scenario, machine)->time_s < without);
+}
+
+TEST_CASE("slices of a worker do not overlap, cover every item once, and are written for a trace viewer") {
+  const Machine machine = test::sample_machine();
+  const Scenario scenario = even(Strategy::unfused, false, 5, 3);
+  const auto timeline = simulate(scenario, machine);
+  REQUIRE(timeline.ok());
+  CHECK(timeline->workers == 3);
+  for (int worker = 0; worker < timeline->workers; ++worker) {
+    std::vector<Slice> mine;
+    for (const Slice& slice : timeline->slices) {
+      if (slice.worker == worker) mine.push_back(slice);
+    }
+    std::sort(mine.begin(), mine.end(), [](const Slice& a, const Slice& b) { return a.begin_s < b.begin_s; });
+    for (std::size_t i = 1; i < mine.size(); ++i) CHECK(mine[i].begin_s >= mine[i - 1].end_s);
+    CHECK(mine.back().end_s <= timeline->time_s);
+  }
+  const NamedTimeline named[] = {{"simulated", &*timeline}, {"measured", &*timeline}};
+  const auto json = nlohmann::json::parse(trace_json(named));
+  std::size_t slices = 0;
+  for (const auto& event : json["traceEvents"]) slices += event["ph"] == "X" ? 1 : 0;
+  CHECK(slices == 2 * timeline->slices.size());
+}

@@ -1,0 +1,84 @@
+// Explanations: terms that add up, and flips that turn the order round when put into the machine.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "parameters.hpp"
+#include "sample_machine.hpp"
+#include "signsplit/sim/explain.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+const Problem kProblem{1024, 4096, 1, DType::bf16, {}, false};
+
+Scenario scenario(Strategy strategy, bool skip = false, double active = 0.25) {
+  return {kProblem, default_plan(kProblem, strategy, skip), {.active = active}, Residency::warm, 0, {}};
+}
+
+double gap(const Scenario& fused, const Scenario& unfused, const Machine& machine) {
+  return predict(unfused, machine)->time_s - predict(fused, machine)->time_s;
+}
+
+}  // namespace
+
+TEST_CASE("every flip, put into the machine, makes the two equal, and a little beyond turns the order round") {
+  Machine machine = test::sample_machine();
+  machine.model["first_byte_s"].value = 2e-6;
+  machine.model["gather_gap_bytes"].value = 300;
+  const Scenario fused = scenario(Strategy::row_fused), unfused = scenario(Strategy::unfused, true);
+  const auto explanation = explain(fused, unfused, machine);
+  REQUIRE_MESSAGE(explanation.ok(), explanation.message());
+  const double today = gap(fused, unfused, machine);
+  CHECK(today < 0.0);  // skipping three rows of four beats fusing
+  REQUIRE_FALSE(explanation->flips.empty());
+  bool active_seen = false, machine_seen = false;
+  for (const Flip& flip : explanation->flips) {
+    CAPTURE(flip.parameter);
+    CHECK(flip.value == flip.now * flip.factor);
+    const auto at = [&](double factor) {
+      if (flip.parameter == "active") {
+        Scenario a = fused, b = unfused;
+        a.activity.active = b.activity.active = std::min(1.0, flip.now * factor);
+        return gap(a, b, machine);
+      }
+      Machine changed = machine;
+      for (const Parameter& parameter : parameters_of(machine, fused)) {
+        if (parameter.name == flip.parameter) parameter.scale(changed, factor);
+      }
+      return gap(fused, unfused, changed);
+    };
+    (flip.parameter == "active" ? active_seen : machine_seen) = true;
+    const double beyond = flip.factor > 1.0 ? 1.01 : 1.0 / 1.01;
+    CHECK(at(flip.factor / beyond) * today > 0.0);
+    CHECK(at(flip.factor * beyond) * today < 0.0);
+  }
+  CHECK(active_seen);
+  CHECK(machine_seen);
+  for (std::size_t i = 1; i < explanation->flips.size(); ++i) {
+    CHECK(std::abs(std::log(explanation->flips[i - 1].factor)) <= std::abs(std::log(explanation->flips[i].factor)));
+  }
+}
+
+TEST_CASE("what the gap does not depend on is told apart from what cannot turn it") {
+  const Machine machine = test::sample_machine();
+  const auto explanation = explain(scenario(Strategy::row_fused), scenario(Strategy::unfused), machine);
+  REQUIRE(explanation.ok());
+  const auto holds = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  CHECK(holds(explanation->unused, "rates.streams_bf16"));  // sign_split's
+  CHECK(holds(explanation->unused, "active"));              // nothing is skipped
+  CHECK_FALSE(holds(explanation->unused, "barrier_s"));
+  CHECK(explanation->fused.prediction.terms.total() == explanation->fused.prediction.time_s);
+  CHECK(explanation->decision.winner == explanation->fused.label);
+}
+
+TEST_CASE("different problems cannot be compared") {
+  Scenario other = scenario(Strategy::unfused);
+  other.problem.d_ff = 2048;
+  other.plan = default_plan(other.problem, Strategy::unfused);
+  CHECK_FALSE(explain(scenario(Strategy::row_fused), other, test::sample_machine()).ok());
+}

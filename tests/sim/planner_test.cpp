@@ -1,0 +1,152 @@
+// The planner: least predicted time, least measured time, wisdom.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "../core/scratch_directory.hpp"
+#include "sample_machine.hpp"
+#include "signsplit/sim/planner.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+namespace fs = std::filesystem;
+
+namespace {
+
+const Problem kProblem{1024, 4096, 1, DType::bf16, {}, false};
+
+PlanRequest request(double active) { return {kProblem, {.active = active}, Residency::cold, 0, {}}; }
+
+/// A timer under which one plan takes 1 ms and the others 2.
+PlanTimer favours(const Plan& favourite, int& calls) {
+  return [favourite, &calls](const PlanRequest&, std::span<const Plan> plans) -> Result<std::vector<double>> {
+    ++calls;
+    std::vector<double> seconds;
+    for (const Plan& plan : plans) seconds.push_back(plan == favourite ? 1e-3 : 2e-3);
+    return seconds;
+  };
+}
+
+}  // namespace
+
+TEST_CASE("estimate returns the least predicted time, among plans with the same bits only") {
+  const Machine machine = *find_machine("epyc-zen5-vm");
+  for (const bool gated : {false, true}) {
+    const Problem problem{2048, 8192, 1, DType::bf16, {}, gated};
+    const auto chosen = plan_for({problem, {.active = 0.1}, Residency::cold, 0, {}}, machine);
+    REQUIRE_MESSAGE(chosen.ok(), chosen.message());
+    CHECK(chosen->source == ChosenPlan::Source::estimated);
+    CHECK(chosen->plan.skip);
+    CHECK(chosen->plan.strategy != Strategy::sign_split);
+    CHECK(chosen->plan.parts == default_plan(problem, Strategy::row_fused).parts);
+    for (const Plan& plan : candidate_plans(problem)) {
+      const auto other = predict({problem, plan, {.active = 0.1}, Residency::cold, 0, {}}, machine);
+      REQUIRE(other.ok());
+      CHECK(chosen->time_s * 0.99 <= other->time_s);
+    }
+  }
+  CHECK_FALSE(plan_for({{0, 1, 1, DType::f32, {}, false}, {}, Residency::cold, 0, {}}, machine).ok());
+  CHECK_FALSE(plan_for(request(0.1), Machine{}).ok());
+}
+
+TEST_CASE("certified is chosen where its plane saves more than it costs, and not where half of the units are active") {
+  const Machine machine = *find_machine("epyc-zen5-vm");
+  const auto choice = [&](double active) {
+    const Problem problem{4096, 16384, 1, DType::bf16, {}, false};
+    return plan_for({problem, {.active = active}, Residency::cold, 0, {}}, machine)->plan.strategy;
+  };
+  CHECK(choice(0.5) != Strategy::certified);
+  CHECK(choice(1.0) != Strategy::certified);
+  CHECK(choice(0.02) == Strategy::certified);
+}
+
+TEST_CASE("candidates that cannot run are passed over") {
+  const auto refuse_skip = [](const Plan& plan) { return plan.skip ? unsupported("no skip") : Status{}; };
+  const auto chosen = plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_skip});
+  REQUIRE(chosen.ok());
+  CHECK_FALSE(chosen->plan.skip);
+  const auto refuse_all = [](const Plan&) { return unsupported("nothing"); };
+  CHECK_FALSE(plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_all}).ok());
+}
+
+TEST_CASE("measure takes what is measured to be fastest, and remembers it") {
+  const test::ScratchDirectory scratch;
+  const fs::path wisdom = scratch.path() / "deep" / "wisdom.json";
+  const Machine machine = test::sample_machine();
+  const auto estimated = plan_for(request(1.0), machine);
+  REQUIRE(estimated.ok());
+  Plan favourite = default_plan(kProblem, Strategy::unfused, true);
+  REQUIRE(favourite != estimated->plan);
+  int calls = 0;
+  const PlannerOptions measure{PlanMode::measure, favours(favourite, calls), wisdom, {}};
+  const auto measured = plan_for(request(1.0), machine, measure);
+  REQUIRE_MESSAGE(measured.ok(), measured.message());
+  CHECK(measured->plan == favourite);
+  CHECK(measured->source == ChosenPlan::Source::measured);
+  CHECK(measured->time_s == 1e-3);
+  CHECK(calls == 1);
+  for (const fs::directory_entry& entry : fs::directory_iterator(wisdom.parent_path())) CHECK(entry.path() == wisdom);
+
+  const PlannerOptions with_wisdom{PlanMode::estimate, {}, wisdom, {}};
+  for (const PlannerOptions* options : {&measure, &with_wisdom}) {
+    const auto known = plan_for(request(1.0), machine, *options);
+    REQUIRE(known.ok());
+    CHECK(known->source == ChosenPlan::Source::wisdom);
+    CHECK(known->plan == favourite);
+  }
+  CHECK(calls == 1);
+  // Another question is another answer: activity, threads, machine, problem, instruction set, residency.
+  PlanRequest others[] = {request(0.5), request(1.0), request(1.0), request(1.0), request(1.0)};
+  others[1].threads = 1;
+  others[2].problem.d_ff = 2048;
+  others[3].isa = "scalar";
+  others[4].residency = Residency::warm;
+  for (const PlanRequest& other : others) {
+    Machine enough = machine;
+    enough.rates.push_back({"scalar", "fma_f32", machine.rates.front().per_s});
+    const auto chosen = plan_for(other, enough, with_wisdom);
+    REQUIRE_MESSAGE(chosen.ok(), chosen.message());
+    CHECK(chosen->source == ChosenPlan::Source::estimated);
+  }
+  Machine another = machine;
+  another.title = "another machine";
+  CHECK(plan_for(request(1.0), another, with_wisdom)->source == ChosenPlan::Source::estimated);
+  CHECK(plan_for(request(0.96), machine, with_wisdom)->source == ChosenPlan::Source::wisdom);
+}
+
+TEST_CASE("a file that is not wisdom is refused by name, and stays as it is") {
+  const test::ScratchDirectory scratch;
+  const fs::path file = scratch.path() / "wisdom.json";
+  int calls = 0;
+  const PlannerOptions options{PlanMode::measure, favours(default_plan(kProblem, Strategy::row_fused), calls), file, {}};
+  REQUIRE(plan_for(request(1.0), test::sample_machine(), options).ok());
+  std::string good;
+  {
+    std::ifstream stream(file);
+    good.assign(std::istreambuf_iterator<char>(stream), {});
+  }
+  std::string other_parts = good;
+  const std::size_t at = other_parts.find("\"parts\": ");
+  REQUIRE(at != std::string::npos);
+  other_parts.insert(at + 9, "900000");
+  for (const std::string& text : {std::string("{"), std::string("[]"), std::string("{\"format\":\"other\",\"plans\":{}}"), other_parts}) {
+    std::ofstream(file) << text;
+    const auto chosen = plan_for(request(1.0), test::sample_machine(), options);
+    REQUIRE_FALSE(chosen.ok());
+    CHECK(chosen.message().find("wisdom.json") != std::string::npos);
+    CHECK(fs::file_size(file) == text.size());
+  }
+}
+
+TEST_CASE("a timer must be there, and must answer") {
+  PlannerOptions options{PlanMode::measure, {}, {}, {}};
+  CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
+  options.timer = [](const PlanRequest&, std::span<const Plan>) -> Result<std::vector<double>> { return std::vector<double>{}; };
+  CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
+  options.timer = [](const PlanRequest&, std::span<const Plan> plans) -> Result<std::vector<double>> {
+    return std::vector<double>(plans.size(), 0.0);
+  };
+  CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
+}

@@ -1,0 +1,85 @@
+// Sweeps: every combination once, and each point what predict says of it.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "sample_machine.hpp"
+#include "signsplit/sim/planner.hpp"
+#include "signsplit/sim/sweep.hpp"
+
+using namespace signsplit;
+using namespace signsplit::sim;
+
+namespace {
+
+SweepRequest small_request() {
+  SweepRequest request;
+  request.shapes = {{256, 1024}, {1024, 4096}};
+  request.batches = {1, 3};
+  request.dtypes = {DType::f32, DType::bf16};
+  request.actives = {0.05, 0.5, 1.0};
+  return request;
+}
+
+}  // namespace
+
+TEST_CASE("a sweep has every combination, in order, and the numbers of predict") {
+  Machine slow = test::sample_machine();
+  slow.name = "slow, \"very\"";
+  for (BandwidthPoint& point : slow.read_bandwidth) point.bytes_per_s /= 4;
+  const std::vector<Machine> machines{test::sample_machine(), slow};
+  const SweepRequest request = small_request();
+  const auto points = sweep(request, machines);
+  REQUIRE_MESSAGE(points.ok(), points.message());
+  REQUIRE(points->size() == 2 * 2 * 2 * 2 * 3);
+  std::size_t i = 0;
+  for (std::size_t m = 0; m < machines.size(); ++m) {
+    for (const DType dtype : request.dtypes) {
+      for (const index_t batch : request.batches) {
+        for (const auto& [d, f] : request.shapes) {
+          for (const double active : request.actives) {
+            const SweepPoint& point = (*points)[i++];
+            CHECK(point.machine == m);
+            const Problem problem{d, f, batch, dtype, {}, false};
+            double fused = 1e9, unfused = 1e9;
+            for (const Plan& plan : lossless_default_plans(problem)) {
+              double& best = is_fused(plan) ? fused : unfused;
+              best = std::min(best, predict({problem, plan, {.active = active}, Residency::cold, 0, {}}, machines[m])->time_s);
+            }
+            CHECK(point.fused_s == fused);
+            CHECK(point.unfused_s == unfused);
+            CHECK(point.active == active);
+            CHECK((point.verdict == Verdict::too_close) == (std::abs(unfused - fused) <= point.uncertainty_s));
+          }
+        }
+      }
+    }
+  }
+  const std::string csv = to_csv(*points, machines);
+  CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + static_cast<std::ptrdiff_t>(points->size()));
+  CHECK(csv.find("\"slow, \"\"very\"\"\",256,1024,1,f32,0.05,") != std::string::npos);
+}
+
+TEST_CASE("a baseline of one region per phase costs the unfused schedule a fork and join more") {
+  SweepRequest request = small_request();
+  const std::vector<Machine> machines{test::sample_machine()};
+  const auto barriers = sweep(request, machines);
+  request.unfused_launch = Launch::region_per_phase;
+  const auto regions = sweep(request, machines);
+  REQUIRE(barriers.ok());
+  REQUIRE(regions.ok());
+  for (std::size_t i = 0; i < barriers->size(); ++i) {
+    CHECK((*regions)[i].unfused_s > (*barriers)[i].unfused_s);
+    CHECK((*regions)[i].fused_s == (*barriers)[i].fused_s);
+  }
+}
+
+TEST_CASE("an empty axis and a machine that knows nothing are errors") {
+  const std::vector<Machine> machines{test::sample_machine()};
+  SweepRequest request = small_request();
+  CHECK_FALSE(sweep(request, {}).ok());
+  const std::vector<Machine> ignorant{Machine{}};
+  CHECK_FALSE(sweep(request, ignorant).ok());
+  request.actives.clear();
+  CHECK_FALSE(sweep(request, machines).ok());
+}

@@ -1,0 +1,167 @@
+#include "tools/measurements.hpp"
+
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include "signsplit/atomic_file.hpp"
+#include "tools/cpu_options.hpp"
+#include "tools/validation_point.hpp"
+
+namespace signsplit::tools {
+namespace {
+
+constexpr char kFormat[] = "signsplit measurements 1";
+
+Json case_json(const CaseResult& one) {
+  Json json{{"label", one.label},
+            {"median_s", one.median_s},
+            {"p10_s", one.p10_s},
+            {"p90_s", one.p90_s},
+            {"samples", one.samples},
+            {"same_bits", one.same_bits_as_row_fused},
+            {"plan", one.plan ? plan_json(*one.plan) : Json(nullptr)}};
+  if (!one.error.empty()) json["error"] = one.error;
+  return json;
+}
+
+Json group_json(const MeasuredGroup& group) {
+  Json cases = Json::array();
+  for (const CaseResult& one : group.measured.cases) cases.push_back(case_json(one));
+  return {{"problem", problem_json(group.request.problem)},
+          {"active", group.request.active},
+          {"residency", to_string(group.request.residency)},
+          {"read_bandwidth_Bps", group.measured.read_bandwidth_Bps},
+          {"layers", group.measured.layers},
+          {"huge_pages", group.measured.huge_pages},
+          {"cases", std::move(cases)}};
+}
+
+/// Throws what nlohmann::json throws, or std::runtime_error with a rule: read_measurements catches both.
+[[noreturn]] void refuse(const std::string& rule) { throw std::runtime_error(rule); }
+
+Problem problem_from(const Json& json) {
+  Problem problem;
+  problem.d_model = json.at("d_model").get<index_t>();
+  problem.d_ff = json.at("d_ff").get<index_t>();
+  problem.batch = json.at("batch").get<index_t>();
+  const auto dtype = parse_dtype(json.at("dtype").get<std::string>());
+  const auto activation = parse_activation(json.at("activation").get<std::string>());
+  if (!dtype) refuse("unknown dtype");
+  if (!activation) refuse("unknown activation");
+  problem.dtype = *dtype;
+  problem.activation = activation->activation;
+  problem.gated = json.at("gated").get<bool>();
+  problem.group = json.value("group", index_t{0});
+  problem.arithmetic = json.value("arithmetic", "f32") == "w8a8" ? Arithmetic::w8a8 : Arithmetic::f32;
+  if (const Status status = validate(problem); !status) refuse(status.message());
+  return problem;
+}
+
+CaseResult case_from(const Json& json, const Problem& problem) {
+  CaseResult one;
+  one.label = json.at("label").get<std::string>();
+  one.median_s = json.at("median_s").get<double>();
+  one.p10_s = json.at("p10_s").get<double>();
+  one.p90_s = json.at("p90_s").get<double>();
+  one.samples = json.at("samples").get<int>();
+  one.same_bits_as_row_fused = json.at("same_bits").get<bool>();
+  one.error = json.value("error", "");
+  if (json.at("plan").is_null()) return one;
+  const Result<Plan> plan = plan_from_json(json.at("plan").dump());
+  if (!plan) refuse(plan.message());
+  if (const Status status = validate(*plan, problem); !status) refuse(status.message());
+  one.plan = *plan;
+  return one;
+}
+
+MeasuredGroup group_from(const Json& json) {
+  MeasuredGroup group;
+  group.request.problem = problem_from(json.at("problem"));
+  group.request.active = json.at("active").get<double>();
+  const Result<sim::Residency> residency = parse_residency(json.at("residency").get<std::string>());
+  if (!residency) refuse(residency.message());
+  group.request.residency = *residency;
+  group.measured.read_bandwidth_Bps = json.at("read_bandwidth_Bps").get<double>();
+  group.measured.layers = json.at("layers").get<int>();
+  group.measured.huge_pages = json.at("huge_pages").get<bool>();
+  for (const Json& one : json.at("cases")) group.measured.cases.push_back(case_from(one, group.request.problem));
+  return group;
+}
+
+}  // namespace
+
+const MeasuredGroup* Measurements::find(const sim::ValidationCase& request) const {
+  for (const MeasuredGroup& group : groups) {
+    const sim::ValidationCase& one = group.request;
+    if (one.problem == request.problem && one.active == request.active && one.residency == request.residency) return &group;
+  }
+  return nullptr;
+}
+
+Json problem_json(const Problem& problem) {
+  Json json{{"d_model", problem.d_model},
+            {"d_ff", problem.d_ff},
+            {"batch", problem.batch},
+            {"dtype", to_string(problem.dtype)},
+            {"activation", to_string(problem.activation, problem.gated)},
+            {"gated", problem.gated}};
+  if (problem.group != 0) json["group"] = problem.group;
+  if (problem.arithmetic == Arithmetic::w8a8) json["arithmetic"] = "w8a8";
+  return json;
+}
+
+Status write_measurements(const std::filesystem::path& file, const Measurements& m) {
+  const Json head{{"format", kFormat}, {"suite", m.suite},     {"date", m.date},
+                  {"isa", m.isa},      {"threads", m.threads}, {"machine", Json::parse(sim::to_json(m.machine))}};
+  std::string text = head.dump();
+  text.pop_back();
+  text += ",\n\"groups\":[";
+  for (std::size_t i = 0; i < m.groups.size(); ++i) text += (i == 0 ? "\n" : ",\n") + group_json(m.groups[i]).dump();
+  return write_file(file, text + "\n]}\n");
+}
+
+Result<Measurements> read_measurements(const std::filesystem::path& file) {
+  const std::string name = file.string();
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) return not_found(name + ": cannot be opened");
+  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  try {
+    const Json json = Json::parse(text);
+    if (json.at("format") != kFormat) refuse(std::string("\"format\" must be \"") + kFormat + "\"");
+    Measurements m;
+    m.suite = json.at("suite").get<std::string>();
+    m.date = json.at("date").get<std::string>();
+    m.isa = json.at("isa").get<std::string>();
+    m.threads = json.at("threads").get<int>();
+    Result<sim::Machine> machine = sim::parse_machine(json.at("machine").dump(), name);
+    if (!machine) return machine.status();
+    m.machine = std::move(*machine);
+    for (const Json& group : json.at("groups")) m.groups.push_back(group_from(group));
+    return m;
+  } catch (const std::exception& error) {
+    return corrupt_file(name + ": " + error.what());
+  }
+}
+
+std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machine& machine) {
+  std::vector<sim::ValidationPoint> points;
+  for (const MeasuredGroup& group : m.groups) {
+    for (const CaseResult& measured : group.measured.cases) {
+      if (!measured.plan || !measured.error.empty()) continue;
+      const sim::Scenario scenario{.problem = group.request.problem,
+                                   .plan = *measured.plan,
+                                   .activity = {.active = group.request.active},
+                                   .residency = group.request.residency,
+                                   .threads = m.threads,
+                                   .isa = m.isa};
+      const Result<sim::Prediction> predicted = sim::predict(scenario, machine);
+      if (predicted) points.push_back(validation_point(group_name(group.request), scenario, *predicted, machine, measured));
+    }
+  }
+  return points;
+}
+
+}  // namespace signsplit::tools
