@@ -192,9 +192,10 @@ TEST_CASE("bad plan options are refused by name") {
     CHECK_FALSE(choice.ok());
     return choice.message();
   };
-  for (const char* later : {"folded", "magic", ""}) {
-    CAPTURE(later);
-    CHECK(mentions(refusal({.strategy = later}), "auto, unfused, row_fused, sign_split, certified, reference, reference_composite"));
+  CHECK(mentions(refusal({.strategy = "folded"}), "not offered"));
+  for (const char* unknown : {"magic", ""}) {
+    CAPTURE(unknown);
+    CHECK(mentions(refusal({.strategy = unknown}), "auto, unfused, row_fused, sign_split, certified, reference, reference_composite"));
   }
   CHECK(mentions(refusal({.strategy = "sign_split", .variant = "none"}), "--variant 'none'"));
   CHECK(mentions(refusal({.strategy = "sign_split", .repair = "later"}), "--repair 'later'"));
