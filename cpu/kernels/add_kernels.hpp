@@ -9,8 +9,8 @@ namespace signsplit::cpu {
 namespace {
 
 /// One token, R rows at a time: y is loaded and stored once for R additions. The rows share their scales.
-template <class L, class T, int R>
-inline void add_block(const AddRows& a, index_t i, ReadAhead<1>& ahead) {
+template <class L, class T, int R, class Ahead>
+inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
   using V = typename L::vector;
   constexpr int count = kPartials / L::width;
   const T* w[R];
@@ -47,13 +47,13 @@ inline void add_rows_of_token(const AddRows& a) {
   const index_t count = a.list.row_count, within = ahead_bytes(1) / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
-      add_block<L, T, 4>(a, i, ahead);
+      ahead.over(4 * a.list.bytes, [&](auto& steps) { add_block<L, T, 4>(a, i, steps); });
       i += 4;
     } else if (within >= 2 && i + 2 <= count && share_scales<T>(a, i, i + 1)) {
-      add_block<L, T, 2>(a, i, ahead);
+      ahead.over(2 * a.list.bytes, [&](auto& steps) { add_block<L, T, 2>(a, i, steps); });
       i += 2;
     } else {
-      add_block<L, T, 1>(a, i, ahead);
+      ahead.over(a.list.bytes, [&](auto& steps) { add_block<L, T, 1>(a, i, steps); });
       ++i;
     }
   }

@@ -20,8 +20,8 @@ inline float fold_vectors(typename L::vector (&v)[Count]) {
 }
 
 /// One token: a row with all its partial sums in registers.
-template <class L, class T>
-inline void dot_row(const DotRows& a, index_t i, ReadAhead<1>& ahead) {
+template <class L, class T, class Ahead>
+inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
   constexpr int count = kPartials / L::width;
   typename L::vector acc[count];
 #pragma GCC unroll 64
@@ -184,7 +184,9 @@ void dot_rows(const DotRows& a) {
     return;
   }
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
-  for (index_t i = 0; i < a.list.row_count; ++i) dot_row<L, T>(a, i, ahead);
+  for (index_t i = 0; i < a.list.row_count; ++i) {
+    ahead.over(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
+  }
 }
 
 /// z = Σ x·w and s = Σ |x|·|w| together: P = (s + z)/2 and N = z − P are the two monotone streams of the sign split.

@@ -18,6 +18,24 @@ inline const char* row_address(const RowList& list, index_t i) {
   return static_cast<const char*>(list.matrix) + row_number(list, i) * list.row_bytes;
 }
 
+/// A stretch of addresses without a bend, to be asked for step by step. Small enough to live in a register: the cursor below
+/// lives in memory, and a kernel that moves it at every step took 1.3 times as long from the last-level cache (bf16, rows of
+/// 768 elements).
+template <int Level>
+class Stretch {
+ public:
+  explicit Stretch(const char* at) : at_(at) {}
+  template <int Lines>
+  void step() {
+#pragma GCC unroll 8
+    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * 64, 0, 4 - Level);
+    at_ += Lines * 64;
+  }
+
+ private:
+  const char* at_;
+};
+
 /// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them. Level: the cache that is filled.
 template <int Level>
 class ReadAhead {
@@ -43,6 +61,20 @@ class ReadAhead {
     for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 4 - Level);
     at_ += Lines * kLine;
     if (at_ >= end_) next_row();
+  }
+
+  /// Calls read(something with step) for a kernel that will move the cursor by `bytes` in all: a Stretch where they lie in
+  /// one piece, else the cursor itself.
+  template <class Read>
+  void over(index_t bytes, Read&& read) {
+    if (end_ - at_ < bytes) {
+      read(*this);
+      return;
+    }
+    Stretch<Level> stretch(at_);
+    at_ += bytes;
+    if (at_ == end_) next_row();
+    read(stretch);
   }
 
   /// For kernels that read a block of rows in several passes: every pass counts the bytes that it reads, and the cursor
