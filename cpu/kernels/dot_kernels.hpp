@@ -8,9 +8,10 @@
 namespace signsplit::cpu {
 namespace {
 
-/// Folds `count` vectors, upper half onto lower, then the lanes: the lower levels of the 64-partial tree.
+/// Folds `count` vectors, upper half onto lower, then the lanes: the lower levels of the 64-partial tree. Inlined by force: called, it takes
+/// the sums through memory for every row (2 to 5 % of a cache-resident call, 768x3072 bf16).
 template <class L, int Count>
-inline float fold_vectors(typename L::vector (&v)[Count]) {
+__attribute__((always_inline)) inline float fold_vectors(typename L::vector (&v)[Count]) {
 #pragma GCC unroll 8
   for (int half = Count / 2; half >= 1; half /= 2) {
 #pragma GCC unroll 64
