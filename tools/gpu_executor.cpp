@@ -96,7 +96,12 @@ class GpuExecutor final : public Executor {
     sim::Machine machine;  // no more of one is asked for
     machine.kind = "gpu";
     machine.units = device_.multiprocessors;
-    return sim::plan_on(machine, problem, plan);
+    const Plan wanted = sim::plan_on(machine, problem, plan);
+    // The state of a tile grows with the batch, and hidden tiles change no bit. What fits with none keeps its reason.
+    for (Plan fitting = wanted; fitting.hidden_tile >= 32; fitting.hidden_tile /= 2) {
+      if (gpu::can_run(fitting, problem, settings_.options).ok()) return fitting;
+    }
+    return wanted;
   }
 
   [[nodiscard]] Result<std::unique_ptr<LoadedLayer>> load(const Weights& weights) override {
