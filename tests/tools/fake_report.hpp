@@ -144,8 +144,13 @@ inline ReportData fake_report() {
   add_points(data.run);
   data.run.problems = {"2048x5632 bf16 reglu, batch 1, active 10.0 %, cold: not enough memory"};
   sim::ValidationSummary& summary = data.run.summary;
-  summary = {static_cast<int>(data.run.points.size()), 4, 4, 0.667, 0.25, 0.087, 0.21, 4.1e-6, 0.875, {}};
-  summary.naive = {{0, 1}, {0, 1}, {1, 0}, {0, 0}, 0.341, 0.298};
+  summary.points = static_cast<int>(data.run.points.size());
+  summary.groups = summary.decided = 4;
+  summary.decision_accuracy = 0.667, summary.abstain_rate = 0.25;
+  summary.mape = 0.087, summary.p95_ape = 0.21, summary.gap_median_abs_s = 4.1e-6, summary.coverage_90 = 0.875;
+  summary.naive.roofline = summary.naive.roofline_launch = {0, 1};
+  summary.naive.always_fuse = {1, 0}, summary.naive.never_fuse = {0, 0};
+  summary.naive.roofline_mape = 0.341, summary.naive.roofline_launch_mape = 0.298;
   for (const ValidationGroup& group : data.run.groups) {
     for (const CaseResult& result : group.measured.cases) {
       if (result.plan) data.bytes.push_back({group.name, result.label, result.statistics, result.statistics, result.statistics});
