@@ -7,7 +7,7 @@
 
 #include "guard.hpp"
 #include "plan_text.hpp"
-#include "signsplit/sim/predict.hpp"
+#include "signsplit/sim/planner.hpp"
 
 namespace signsplit::capi {
 namespace {
@@ -170,7 +170,13 @@ Result<Json> predict_all(const Question& question) {
     }
   }
   if (cases.empty() && !first_failure.ok()) return first_failure;
-  return Json{{"cases", std::move(cases)}, {"decision", Json::parse(sim::to_json(sim::decide(labelled, *machine)))}};
+  const Result<sim::ChosenPlan> chosen = sim::plan_for(
+      {question.problem, {.active = question.active}, question.residency, question.threads, question.isa, question.launch_mode}, *machine,
+      {.wisdom = sim::wisdom_path()});
+  if (!chosen) return chosen.status();
+  return Json{{"cases", std::move(cases)},
+              {"decision", Json::parse(sim::to_json(sim::decide(labelled, *machine)))},
+              {"auto", Json::parse(sim::to_json(*chosen))}};
 }
 
 Status hand_out(const std::string& text, char** answer) {

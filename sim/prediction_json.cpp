@@ -1,6 +1,6 @@
 #include <nlohmann/json.hpp>
 
-#include "signsplit/sim/predict.hpp"
+#include "signsplit/sim/planner.hpp"
 
 namespace signsplit::sim {
 
@@ -19,6 +19,14 @@ std::string to_json(const Plan& plan, const Prediction& prediction) {
                      {"high_s", prediction.high_s},
                      {"terms", std::move(terms)},
                      {"bytes", Json::parse(signsplit::to_json(prediction.bytes))}};
+  return json.dump();
+}
+
+std::string to_json(const ChosenPlan& chosen) {
+  const Json json = {{"label", label(chosen.plan)},
+                     {"source", to_string(chosen.source)},
+                     {"time_s", chosen.time_s},
+                     {"plan", Json::parse(signsplit::to_json(chosen.plan))}};
   return json.dump();
 }
 

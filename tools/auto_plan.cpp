@@ -93,10 +93,7 @@ Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const f
 }
 
 Json chosen_json(const sim::ChosenPlan& chosen) {
-  return {{"label", label(chosen.plan)},
-          {"source", sim::to_string(chosen.source)},
-          {"time_s", chosen.time_s},
-          {"plan", plan_json(chosen.plan)}};
+  return Json::parse(sim::to_json(chosen));
 }
 
 void add_planner_option(CLI::App& command, std::string& mode) {

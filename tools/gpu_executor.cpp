@@ -98,10 +98,9 @@ class GpuExecutor final : public Executor {
     machine.units = device_.multiprocessors;
     const Plan wanted = sim::plan_on(machine, problem, plan);
     // The state of a tile grows with the batch, and hidden tiles change no bit. What fits with none keeps its reason.
-    for (Plan fitting = wanted; fitting.hidden_tile >= 32; fitting.hidden_tile /= 2) {
-      if (gpu::can_run(fitting, problem, settings_.options).ok()) return fitting;
-    }
-    return wanted;
+    Plan fitting = wanted;
+    while (fitting.hidden_tile > 32 && !gpu::can_run(fitting, problem, settings_.options).ok()) fitting.hidden_tile /= 2;
+    return gpu::can_run(fitting, problem, settings_.options).ok() ? fitting : wanted;
   }
 
   [[nodiscard]] Result<std::unique_ptr<LoadedLayer>> load(const Weights& weights) override {

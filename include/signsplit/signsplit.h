@@ -269,7 +269,7 @@ SIGNSPLIT_API signsplit_status signsplit_check(const float* actual, const float*
  *    threads, isa    0 and "" for the machine's
  *    plans           names or plan objects (default: every schedule that is valid for the problem)
  *
- *  `answer` receives a JSON object with the keys of `signsplit predict --json`: cases[] and decision. Free it with
+ *  `answer` receives a JSON object with the keys of `signsplit predict --json`: cases[], decision and auto. Free it with
  *  signsplit_string_destroy. */
 SIGNSPLIT_API signsplit_status signsplit_predict(const char* request, char** answer);
 

@@ -66,6 +66,9 @@ struct ChosenPlan {
 /// predicted, or measured, at least 1 % faster to be taken.
 [[nodiscard]] Result<ChosenPlan> plan_for(const PlanRequest& request, const Machine& machine, const PlannerOptions& options = {});
 
+/// JSON text of one line, the key `auto` of `signsplit predict --json`: label, source, time_s, plan{}.
+[[nodiscard]] std::string to_json(const ChosenPlan& chosen);
+
 /// $SIGNSPLIT_WISDOM, else signsplit/wisdom.json in the user's cache directory; empty when there is none.
 [[nodiscard]] std::filesystem::path wisdom_path();
 
