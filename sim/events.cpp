@@ -123,7 +123,7 @@ class Queues {
 class Simulation {
  public:
   Simulation(const Scenario& scenario, const Machine& machine, const Model& model, const Statistics& bytes)
-      : scenario_(scenario), model_(model), footprint_(footprint_of(scenario, machine, bytes)),
+      : footprint_(footprint_of(scenario, machine, bytes)),
         prefetch_bytes_(model_value(machine, "prefetch_bytes").value) {
     workers_.resize(static_cast<std::size_t>(model.threads));
     for (int n = 1; n <= model.threads; ++n) rates_.push_back(stream_rate(model, n, footprint_) / n);
@@ -218,8 +218,6 @@ class Simulation {
   /// What is left, without the crumbs of rounding.
   static double less(double amount, double part) { return part >= amount * (1.0 - 1e-12) ? 0.0 : amount - part; }
 
-  const Scenario& scenario_;
-  const Model& model_;
   double footprint_, prefetch_bytes_;
   double now_ = 0;
   std::vector<double> rates_;  ///< of one of n streaming workers, n − 1 the index

@@ -46,7 +46,7 @@ Result<Plan> choose(const Problem& problem, const std::string& strategy_name, co
                     const std::optional<std::string>& repair, bool skip) {
   const std::optional<Strategy> strategy = parse_strategy(strategy_name);
   if (!strategy) {
-    return invalid_argument("strategy \"" + strategy_name + "\" is unknown: known are unfused, row_fused, sign_split");
+    return invalid_argument("strategy \"" + strategy_name + "\" is unknown: known are unfused, row_fused, sign_split, certified");
   }
   if (*strategy == Strategy::sign_split) return sign_split_plan(problem, variant, repair, skip);
   if (variant || repair) return invalid_argument("variant and repair go with strategy sign_split only");

@@ -12,6 +12,7 @@ def test_json_there_and_back():
     assert Plan.from_json(plan.to_json()) == plan and hash(Plan.from_json(plan.to_json())) == hash(plan)
     assert list(json.loads(plan.to_json())) == [
         "strategy", "variant", "repair", "skip", "launch", "accumulators", "parts", "hidden_tile", "k_tile", "reduce_tile",
+        "plane_bits", "plane_group", "placement",
     ]
     assert plan.label == "sign_split/streams/redo+skip"
 

@@ -13,7 +13,7 @@ from . import _native
 class Plan:
     """A schedule. It fixes every order of additions: with the weights and x it determines every bit of y.
 
-    strategy     "unfused", "row_fused" or "sign_split"
+    strategy     "unfused", "row_fused", "sign_split" or "certified"
     variant      of sign_split: "interim", "streams", "telescoping", "ignore"; else "none"
     repair       of sign_split: "selective", "full", "redo", "none"; else "none"
     skip         do not read rows of W2 that nothing is added from; never changes bits
@@ -23,6 +23,9 @@ class Plan:
     hidden_tile  hidden units per tile
     k_tile       elements of x per tile, a multiple of 64; 0 is all of them
     reduce_tile  columns of y per item of the last phase, a multiple of 64; never changes bits
+    plane_bits   of certified: bits of the plane that proves units closed, 2 to 8; else 0. Never changes bits of y
+    plane_group  of certified: elements that share a scale, a multiple of 64; else 0. Never changes bits of y
+    placement    of certified: where the full weights are, "beside" the plane or in a "residual"; else "none"
     """
 
     strategy: str = "row_fused"
@@ -35,6 +38,9 @@ class Plan:
     hidden_tile: int = 32
     k_tile: int = 0
     reduce_tile: int = 512
+    plane_bits: int = 0
+    plane_group: int = 0
+    placement: str = "none"
 
     @staticmethod
     def default(
