@@ -71,7 +71,8 @@ TEST_CASE("a layer streamed from main memory, by hand") {
   CHECK(p->terms.barrier == 2e-6);
   CHECK(p->terms.repair == 0.0);
   CHECK(p->terms.imbalance == 0.0);
-  check_close(p->terms.reduction, static_cast<double>(p->bytes.bytes_y + p->bytes.bytes_h + p->bytes.bytes_x) / 200e9);
+  const double moved = static_cast<double>(p->bytes.bytes_y + p->bytes.bytes_h + p->bytes.bytes_x);
+  check_close(p->terms.reduction, moved / 200e9 + 1024 * 4 / 1e18);  // and x is copied, at a rate that the sample machine has next to free
 }
 
 TEST_CASE("a resident layer is bound by arithmetic") {

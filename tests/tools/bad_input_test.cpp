@@ -222,7 +222,7 @@ TEST_CASE("bad usage of the other commands") {
   };
   refused({}, "the commands are");
   refused({"frobnicate"}, "unknown command 'frobnicate'");
-  refused({"explain"}, "unknown command 'explain'");
+  refused({"explain"}, "--shape");
   refused({"--frobnicate"}, "frobnicate");
   refused({"run"}, "--weights");
   refused({"predict"}, "--shape");
