@@ -14,14 +14,21 @@ int attribute(cudaDeviceAttr name, int device) {
   return cudaDeviceGetAttribute(&value, name, device) == cudaSuccess ? value : 0;
 }
 
+/// Why there is no device to count.
+Status no_device(cudaError_t error) {
+  int driver = 0;  // stays 0 without a driver
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return unsupported("no GPU on this machine: it has no NVIDIA driver");
+  return cuda_status(error, "counting the devices");
+}
+
 }  // namespace
 
 bool built_with_cuda() noexcept { return true; }
 
 Result<std::vector<Device>> devices() {
   int count = 0;
-  if (Status status = cuda_status(cudaGetDeviceCount(&count), "counting the devices"); !status) return status;
-  if (count == 0) return cuda_status(cudaErrorNoDevice, "counting the devices");
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) return no_device(error);
+  if (count == 0) return no_device(cudaErrorNoDevice);
   int driver = 0;
   if (Status status = cuda_status(cudaDriverGetVersion(&driver), "asking for the driver"); !status) return status;
   std::vector<Device> found;
