@@ -18,7 +18,6 @@ using namespace signsplit::test;
 struct Heap {
   long calls = operator_new_calls();
   std::size_t bytes = mallinfo2().uordblks;
-  friend bool operator==(const Heap&, const Heap&) = default;
 };
 
 void check_takes_nothing(const Problem& problem, const Plan& plan, int threads, int calls, std::mt19937_64& rng) {

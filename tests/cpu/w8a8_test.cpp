@@ -91,8 +91,9 @@ TEST_CASE("the integer kernels agree at the ends of their range, in every varian
     for (std::int16_t& v : c) v = static_cast<std::int16_t>(draw());
     const cpu::RowList list{w.data(), elems, elems, nullptr, 0, rows}, narrow{w.data(), elems, 128, nullptr, 0, rows};
     std::vector<float> expected, got(rows * batch);
-    for (const auto& [name, kernels] : cpu::supported_integer_kernels()) {
-      INFO(name, " kind ", kind);
+    for (const auto& named : cpu::supported_integer_kernels()) {
+      INFO(named.first, " kind ", kind);
+      const cpu::IntegerKernels* const kernels = named.second;
       kernels->dot({list, {}, 0, x.data(), x_sums.data(), batch, elems, scales.data(), 1, 0, got.data()});
       std::fill(std::begin(sums), std::end(sums), 2'000'000'000);  // as if many rows had been added
       kernels->add({narrow, {}, 0, c.data(), sums, batch, 128});

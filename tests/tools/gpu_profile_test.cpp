@@ -49,9 +49,9 @@ TEST_CASE("a calibrated GPU's profile is one that the simulator takes") {
   CHECK(same(parsed->figures.at("sync.grid_barrier").value, 1.1e-6));
   CHECK(same(parsed->figures.at("overheads.kernel_drain").value, 0.3e-6));
   CHECK(same(parsed->figures.at("dram.latency").value, 2048 * 100 / 0.5e12));
-  for (const auto& [name, quantity] : parsed->figures) {
-    CAPTURE(name);
-    CHECK_FALSE(quantity.source.empty());
+  for (const auto& figure : parsed->figures) {
+    CAPTURE(figure.first);
+    CHECK_FALSE(figure.second.source.empty());
   }
 }
 

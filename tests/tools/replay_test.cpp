@@ -24,7 +24,9 @@ Json accepted() {
 TEST_CASE("no committed measurement is predicted worse than was accepted") {
   const Json files = accepted();
   REQUIRE(files.size() > 0);
-  for (const auto& [name, limits] : files.items()) {
+  for (const auto& file : files.items()) {
+    const std::string name = file.key();
+    const Json& limits = file.value();
     CAPTURE(name);
     const auto kept = read_measurements(kDirectory / name);
     REQUIRE_MESSAGE(kept.ok(), kept.message());
