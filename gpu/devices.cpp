@@ -17,7 +17,7 @@ int attribute(cudaDeviceAttr name, int device) {
 /// Why there is no device to count.
 Status no_device(cudaError_t error) {
   int driver = 0;  // stays 0 without a driver
-  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return unsupported("no GPU on this machine: it has no NVIDIA driver");
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return unsupported("no CUDA device on this machine: it has no NVIDIA driver");
   return cuda_status(error, "counting the devices");
 }
 
