@@ -34,8 +34,8 @@ Result<GpuSettings> gpu_settings(const DeviceOptions& options, int device) {
 
 }  // namespace
 
-void add_device_option(CLI::App& command, DeviceOptions& options) {
-  command.add_option("--device", options.device, "cpu, or cuda:N")
+CLI::Option* add_device_option(CLI::App& command, DeviceOptions& options) {
+  return command.add_option("--device", options.device, "cpu, or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str()
       ->group("The machine");

@@ -17,7 +17,7 @@ struct DeviceOptions {
 };
 
 /// --device alone.
-void add_device_option(CLI::App& command, DeviceOptions& options);
+CLI::Option* add_device_option(CLI::App& command, DeviceOptions& options);
 /// --launch, --stages, --keep-in-l2 and --timing: of GPUs only.
 void add_gpu_options(CLI::App& command, DeviceOptions& options);
 

@@ -14,6 +14,7 @@
 #include "signsplit/sim/calibrate.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
+#include "tools/device_options.hpp"
 #include "tools/json_output.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
@@ -40,6 +41,7 @@ struct ReportOptions {
   std::string out = "signsplit-report", profile, data;
   bool quick = false;
   CpuOptions cpu;
+  DeviceOptions device{.device = ""};  // the CPU, and the first GPU
 };
 
 std::string file_text(const fs::path& file) {
@@ -63,6 +65,7 @@ std::string command_line(const ReportOptions& options) {
   if (!options.profile.empty()) line += " --profile " + shell_word(options.profile);
   if (!options.data.empty()) line += " --data " + shell_word(options.data);
   if (options.cpu.threads != "0") line += " --threads " + shell_word(options.cpu.threads);
+  if (!options.device.device.empty()) line += " --device " + shell_word(options.device.device);
   if (!options.cpu.isa.empty()) line += " --isa " + shell_word(options.cpu.isa);
   return line;
 }
@@ -156,6 +159,7 @@ class Reporter {
   Clock::time_point start_ = Clock::now();
   ReportData data_;
   std::optional<RealInputs> real_;
+  std::optional<gpu::Device> gpu_;
 };
 
 Status Reporter::get_machine() {
@@ -229,17 +233,12 @@ void Reporter::run_real() {
                                     [this](double fraction, const std::string& what) { progress_.update(kRealLayer.at(fraction), what); });
 }
 
-/// What the CPU measures on cold layers, on the first GPU.
+/// What the CPU measures on cold layers, on the GPU that was chosen.
 void Reporter::run_gpu() {
-  const Result<std::vector<gpu::Device>> devices = gpu::devices();
-  if (devices.ok()) data_.gpus = *devices;
-  if (data_.gpus.empty()) {
-    data_.no_gpu = devices.ok() ? "no CUDA device was found" : devices.message();
-    return;
-  }
+  if (!gpu_) return;
   std::vector<sim::ValidationCase> cases = report_cases({}, options_.quick);
   std::erase_if(cases, [](const sim::ValidationCase& request) { return request.residency == sim::Residency::warm; });
-  data_.gpu_run = run_on_gpu(data_.gpus.front(), cases, directory_, options_.quick ? 1.0 : 3.0,
+  data_.gpu_run = run_on_gpu(*gpu_, cases, directory_, options_.quick ? 1.0 : 3.0,
                              [this](double fraction, const std::string& what) {
                                progress_.update(kGpu.at(fraction), "measuring the GPU: " + what);
                              });
@@ -282,9 +281,12 @@ Status Reporter::write_results() {
 /// Same bits where they are promised; the real layer inside its bounds, with the exact active set; every byte accounted for.
 bool Reporter::promises_kept() const {
   const auto kept = [](const Plan& plan, bool same_bits) { return plan.strategy == Strategy::sign_split || same_bits; };
-  for (const ValidationGroup& group : data_.run.groups) {
-    for (const CaseResult& result : group.measured.cases) {
-      if (ran(result) && result.plan && !kept(*result.plan, result.same_bits_as_row_fused)) return false;
+  for (const ValidationRun* run : {&data_.run, data_.gpu_run ? &data_.gpu_run->run : nullptr}) {
+    if (run == nullptr) continue;
+    for (const ValidationGroup& group : run->groups) {
+      for (const CaseResult& result : group.measured.cases) {
+        if (ran(result) && result.plan && !kept(*result.plan, result.same_bits_as_row_fused)) return false;
+      }
     }
   }
   if (!std::all_of(data_.bytes.begin(), data_.bytes.end(), [](const ByteCheck& check) { return check.equal(); })) return false;
@@ -298,6 +300,11 @@ Result<ExitCode> Reporter::run() {
   data_.started = utc_now();
   data_.threads = cpu_.threads > 0 ? cpu_.threads : omp_get_max_threads();
   data_.isa = std::string(cpu::to_string(*cpu_.isa));
+  Result<ReportGpus> gpus = choose_gpu(options_.device.device);
+  if (!gpus) return gpus.status();
+  data_.gpus = std::move(gpus->found);
+  data_.no_gpu = std::move(gpus->none);
+  gpu_ = std::move(gpus->chosen);
   if (const Status status = prepare_directory(directory_); !status) return status;
   Result<std::optional<RealInputs>> real = find_real_inputs(options_, data_.threads, data_.real_layer_missing);
   if (!real) return real.status();
@@ -330,12 +337,14 @@ void add_report(CLI::App& app, Context& context) {
   CLI::App& command = add_command(
       app, "report", "The whole story of this machine: calibrate, predict, measure, and write a page about it (minutes)",
       "Writes into DIR: machine.json (the calibrated profile), predictions.json (before anything is measured), report.json\n"
-      "and index.html (self-contained). Leave the machine alone meanwhile. Exit status 1 when a schedule broke the\n"
-      "exactness contract; wrong predictions are no failure, they are what the page is about.\n"
+      "and index.html (self-contained); with a GPU also gpu-machine.json and gpu-predictions.json. Leave the machine alone\n"
+      "meanwhile. Exit status 1 when a schedule broke the exactness contract; wrong predictions are no failure, they are what\n"
+      "the page is about.\n"
       "\n"
       "Examples:\n"
       "  signsplit report\n"
       "  signsplit report --quick --out /tmp/report\n"
+      "  signsplit report --device cuda:1\n"
       "  signsplit report --profile signsplit-report/machine.json --threads 1");
   command.add_option("--out", options->out, "Directory of the results, made if it is not there")->type_name("DIR")->capture_default_str();
   command.add_flag("--quick", options->quick, "Fewer cases and shorter measurements: about a minute");
@@ -343,6 +352,8 @@ void add_report(CLI::App& app, Context& context) {
       ->type_name("FILE|host");
   command.add_option("--data", options->data, "Directory of layer0-relu.safetensors and layer0-x.npy; default: the shipped one")
       ->type_name("DIR");
+  add_device_option(command, options->device)
+      ->description("cuda:N: the CPU, and that GPU; cpu: the CPU alone. Default: the CPU, and the first GPU where there is one");
   add_cpu_options(command, options->cpu);
   add_json_option(command, context);
   on_run(command, context, [options, &context]() -> Result<ExitCode> {

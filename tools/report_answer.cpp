@@ -182,7 +182,10 @@ Html undecided_section(const ReportData& data, Findings found) {
   }
   for (const std::string& problem : data.run.problems) items += element("li", text(problem));
   if (!data.real_layer) items += element("li", text("The real layer was not run: " + data.real_layer_missing));
-  if (data.gpus.empty()) items += element("li", text("Nothing is said about GPUs: " + data.no_gpu));
+  if (!data.gpu_run) {
+    const std::string why = data.gpus.empty() ? data.no_gpu : "the report was made for the CPU alone";
+    items += element("li", text("Nothing is said about GPUs: " + why));
+  }
   if (items.code.empty()) return element("p", text("Nothing: every case was predicted, measured, and told apart."));
   return element("ul", items);
 }

@@ -46,7 +46,7 @@ struct ByteCheck {
   [[nodiscard]] bool equal() const { return executed == recounted; }
 };
 
-/// The same on the first GPU: calibrated, predicted, measured.
+/// The same on a GPU: calibrated, predicted, measured.
 struct GpuRun {
   gpu::Device device;
   sim::Machine machine;
@@ -76,7 +76,7 @@ struct ReportData {
   std::string real_layer_missing;                    ///< why real_layer is empty
   std::vector<gpu::Device> gpus;
   std::string no_gpu;                                ///< why gpus is empty
-  std::optional<GpuRun> gpu_run;                     ///< empty without a GPU
+  std::optional<GpuRun> gpu_run;                     ///< empty without a GPU, and when none was wanted
 };
 
 /// The whole report, with points[] and summary{} of `validate --json` in it.

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "signsplit/atomic_file.hpp"
-#include "tools/gpu_executor.hpp"
+#include "tools/device_options.hpp"
 #include "tools/gpu_profile.hpp"
 #include "tools/quantity_text.hpp"
 #include "tools/report_sections.hpp"
@@ -13,16 +13,15 @@
 namespace signsplit::tools {
 namespace {
 
+std::string device_name(const gpu::Device& device) { return fmt::format("cuda:{}", device.index); }
+
 Status calibrate_and_measure(GpuRun& gpu, std::span<const sim::ValidationCase> cases, const std::filesystem::path& directory,
                              double budget_s, const std::function<void(double, const std::string&)>& progress) {
   const auto figures = gpu::measure_device(gpu.device.index);
   if (!figures) return figures.status();
   gpu.machine = gpu_profile(*figures, utc_now());
   if (Status status = write_file(directory / "gpu-machine.json", sim::to_json(gpu.machine)); !status) return status;
-  GpuSettings settings;
-  settings.options.device = gpu.device.index;
-  settings.options.launch = gpu::Launch::graph;
-  const auto executor = gpu_executor(settings);
+  const auto executor = make_executor({.device = device_name(gpu.device)}, {});
   if (!executor) return executor.status();
   ValidationOptions options;
   options.measure.executor = executor->get();
@@ -62,6 +61,24 @@ Html results_table(const ValidationGroup& group) {
 
 }  // namespace
 
+Result<ReportGpus> choose_gpu(const std::string& device) {
+  ReportGpus gpus;
+  const Result<std::vector<gpu::Device>> found = gpu::devices();
+  if (found.ok()) gpus.found = *found;
+  gpus.none = found.message();
+  if (device.empty()) {
+    if (!gpus.found.empty()) gpus.chosen = gpus.found.front();
+    return gpus;
+  }
+  const Result<std::optional<int>> number = parse_device(device);
+  if (!number) return number.status();
+  if (!*number) return gpus;
+  const Result<gpu::Device> chosen = gpu::find_device(**number);
+  if (!chosen) return Status(chosen.status().code(), fmt::format("--device {}: {}", device, chosen.message()));
+  gpus.chosen = *chosen;
+  return gpus;
+}
+
 GpuRun run_on_gpu(const gpu::Device& device, std::span<const sim::ValidationCase> cases, const std::filesystem::path& directory,
                   double budget_s, const std::function<void(double, const std::string&)>& progress) {
   GpuRun gpu;
@@ -75,8 +92,9 @@ Html gpu_section(const ReportData& data) {
     return element("p", text("No GPU on this machine: " + (data.no_gpu.empty() ? "none was found" : data.no_gpu) + "."));
   }
   Html section = devices_table(data);
-  if (!data.gpu_run) return section + element("p", text("The schedules of this report ran on the CPU."));
+  if (!data.gpu_run) return section + element("p", text("None was measured: the report was made for the CPU alone."));
   const GpuRun& gpu = *data.gpu_run;
+  section += element("p", text(fmt::format("Measured: {}, {}.", device_name(gpu.device), gpu.device.name)));
   if (!gpu.error.empty()) return section + element("p", text("Nothing was measured on it: " + gpu.error + "."), "missing");
   for (const ValidationGroup& group : gpu.run.groups) section += results_table(group);
   for (const std::string& problem : gpu.run.problems) section += element("p", text(problem), "missing");

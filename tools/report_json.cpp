@@ -115,7 +115,11 @@ Json gpus_json(const std::vector<gpu::Device>& devices) {
 /// points[] and summary{} as of the CPU; null without a GPU.
 Json gpu_run_json(const std::optional<GpuRun>& gpu) {
   if (!gpu) return nullptr;
-  Json json{{"device", gpu->device.name}, {"predictions", gpu->predictions_file}, {"error", gpu->error}, {"problems", gpu->run.problems}};
+  Json json{{"device", gpu->device.name},
+            {"index", gpu->device.index},
+            {"predictions", gpu->predictions_file},
+            {"error", gpu->error},
+            {"problems", gpu->run.problems}};
   if (!gpu->error.empty()) return json;
   json["machine"] = Json::parse(sim::to_json(gpu->machine), nullptr, false);
   json.update(validation_json(gpu->run));

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "command_runner.hpp"
 #include "layer_files.hpp"
@@ -241,6 +242,9 @@ TEST_CASE("bad usage of the other commands") {
   refused({"bench", "--shape", "64x64", "--device", "cuda:99"}, "cuda:99");
   refused({"bench", "--shape", "64x64", "--launch", "rocket"}, "rocket");
   refused({"bench", "--shape", "64x64", "--only", "row_fused,loop"}, "'loop'");
+  refused({"report", "--out", "r", "--device", "tpu"}, "--device 'tpu' must be cpu or cuda:N");
+  refused({"report", "--out", "r", "--device", "cuda:99"}, "--device cuda:99: ");
+  CHECK_FALSE(std::filesystem::exists(scratch / "r"));
   refused({"validate", "--suite", "endless"}, "--suite");
   refused({"validate", "--profile", "missing.json"}, "missing.json");
   refused({"validate", "--out", "no/such/p.json"}, "--out");
