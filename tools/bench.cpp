@@ -22,6 +22,7 @@ struct BenchOptions {
   CpuOptions cpu;
   DeviceOptions device;
   std::string residency = "cold", budget = "10", seed = "1", only;
+  bool exact_mask = false;
 };
 
 struct Bench {
@@ -80,6 +81,18 @@ Result<std::vector<CaseRequest>> chosen_cases(std::vector<CaseRequest> all, cons
   return chosen;
 }
 
+/// Every lossless plan once more, with the exact mask, right behind itself. sign_split's masks are exact as they are.
+std::vector<CaseRequest> with_exact_masks(const std::vector<CaseRequest>& cases) {
+  std::vector<CaseRequest> both;
+  for (const CaseRequest& one : cases) {
+    both.push_back(one);
+    if (!one.plan || one.plan->strategy == Strategy::sign_split) continue;
+    both.push_back(one);
+    both.back().exact_mask = true;
+  }
+  return both;
+}
+
 Result<Bench> resolve_bench(const BenchOptions& options) {
   const auto choice = resolve(options.problem);
   if (!choice) return choice.status();
@@ -97,6 +110,12 @@ Result<Bench> resolve_bench(const BenchOptions& options) {
   auto cases = chosen_cases(all_cases(choice->problem, *bench.executor), options.only);
   if (!cases) return cases.status();
   bench.cases = std::move(*cases);
+  if (options.exact_mask) {
+    if (bench.executor->device() != "cpu" || choice->problem.arithmetic != Arithmetic::f32) {
+      return invalid_argument("--exact-mask is for f32 sums on the CPU");
+    }
+    bench.cases = with_exact_masks(bench.cases);
+  }
   bench.measure.executor = bench.executor.get();
   bench.measure.threads = cpu->threads;
   bench.measure.isa = cpu->isa;
@@ -122,6 +141,7 @@ Json case_json(const CaseResult& one, const MeasureResult& measured) {
   json["variant"] = to_string(one.plan ? one.plan->variant : Variant::none);
   json["repair"] = to_string(one.plan ? one.plan->repair : Repair::none);
   json["label"] = one.label;
+  json["exact_mask"] = one.exact_mask;
   json["median_s"] = one.median_s;
   json["p10_s"] = one.p10_s;
   json["p90_s"] = one.p90_s;
@@ -250,6 +270,8 @@ void add_bench(CLI::App& app, Context& context) {
       ->type_name("S")
       ->capture_default_str();
   command.add_option("--only", options->only, "Labels of the cases to time, with commas between; default: all")->type_name("LIST");
+  command.add_flag("--exact-mask", options->exact_mask,
+                   "Time every lossless schedule also with the exact set of active units (see run --exact-mask)");
   command.add_option("--seed", options->seed, "Seed of the weights and of the input")->type_name("N")->capture_default_str();
   add_json_option(command, context);
   on_run(command, context, [options, &context] { return run_bench(*options, context); });

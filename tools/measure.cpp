@@ -57,7 +57,8 @@ class Session {
   Session(const Problem& problem, const MeasureOptions& options, const MeasureProgress& progress)
       : problem_(problem), options_(options), progress_(progress),
         own_executor_(options.executor != nullptr ? nullptr : cpu_executor({.threads = options.threads, .isa = options.isa})),
-        executor_(options.executor != nullptr ? options.executor : own_executor_.get()) {}
+        executor_(options.executor != nullptr ? options.executor : own_executor_.get()),
+        exact_executor_(cpu_executor({.threads = options.threads, .isa = options.isa, .exact_mask = true})) {}
 
   Status make_layers(double active);
   void add(const CaseRequest& request);
@@ -86,6 +87,7 @@ class Session {
   const MeasureProgress& progress_;
   std::unique_ptr<Executor> own_executor_;
   Executor* executor_;
+  std::unique_ptr<Executor> exact_executor_;  // runs on the CPU's layers with the exact mask
   std::optional<Weights> weights_;  // the layer, of which the rotation holds copies
   Rotation rotation_;
   std::vector<float> x_, y_;
@@ -123,7 +125,9 @@ void Session::add(const CaseRequest& request) {
   Subject subject;
   subject.vendor = request.vendor;
   subject.result.plan = request.plan;
+  subject.result.exact_mask = request.exact_mask;
   subject.result.label = request.plan ? label(*request.plan) : request.vendor;
+  if (request.exact_mask) subject.result.label += ", exact mask";
   open(subject);
   subjects_.push_back(std::move(subject));
 }
@@ -131,7 +135,8 @@ void Session::add(const CaseRequest& request) {
 /// The case on the first layer.
 void Session::open(Subject& subject) {
   if (subject.result.plan) {
-    auto ffn = executor_->create(*rotation_.layers.front(), *subject.result.plan, problem_.batch);
+    Executor& executor = subject.result.exact_mask ? *exact_executor_ : *executor_;
+    auto ffn = executor.create(*rotation_.layers.front(), *subject.result.plan, problem_.batch);
     if (!ffn) return subject.fail(ffn.status());
     subject.ffn = std::move(ffn).value();
     return;
@@ -310,6 +315,9 @@ Result<MeasureResult> measure(const Problem& problem, double active, std::span<c
   for (const CaseRequest& request : cases) {
     if (request.plan.has_value() != request.vendor.empty()) {
       return invalid_argument("a case is either a plan or a vendor");
+    }
+    if (request.exact_mask && (!request.plan || (options.executor != nullptr && options.executor->device() != "cpu"))) {
+      return invalid_argument("the exact mask is for plans on the CPU");
     }
   }
   Session session(problem, options, progress);

@@ -18,6 +18,7 @@ namespace signsplit::tools {
 struct CaseRequest {
   std::optional<Plan> plan;
   std::string vendor;
+  bool exact_mask = false;  ///< of a plan on the CPU: with cpu::Options::exact_mask, its statistics included
 };
 
 struct MeasureOptions {
@@ -36,6 +37,7 @@ struct MeasureOptions {
 struct CaseResult {
   std::string label;              ///< sim label of the plan, or the vendor's name
   std::optional<Plan> plan;
+  bool exact_mask = false;
   double median_s = 0, p10_s = 0, p90_s = 0;
   int samples = 0;
   Statistics statistics;          ///< of one call; all zero for a vendor

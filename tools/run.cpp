@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct RunOptions {
-  std::string weights, input, output, mask, activation;
+  std::string weights, input, output, mask, exact_mask, activation;
   std::string batch = "1", planner = "estimate";
   PlanOptions plan;
   CpuOptions cpu;
@@ -44,6 +44,13 @@ struct Job {
   sim::PlanMode planner = sim::PlanMode::estimate;
 };
 
+/// The same calls with cpu::Options::exact_mask.
+struct ExactMask {
+  double time_s = 0;
+  Statistics statistics;
+  std::vector<std::uint8_t> active;  ///< [tokens, F]
+};
+
 struct Outcome {
   std::string strategy;
   std::optional<Plan> plan;          ///< none for the reference
@@ -51,6 +58,7 @@ struct Outcome {
   Statistics statistics;
   std::vector<float> y;              ///< [tokens, D]
   std::vector<std::uint8_t> active;  ///< [tokens, F], or empty when nobody asked
+  std::optional<ExactMask> exact;    ///< when asked for
   std::string how;                   ///< "avx512, 2 threads"
 };
 
@@ -77,6 +85,7 @@ Status check_files(const RunOptions& options, const Context& context) {
   };
   std::vector<Named> outputs{{"--output", options.output}};
   if (!options.mask.empty()) outputs.push_back({"--mask", options.mask});
+  if (!options.exact_mask.empty()) outputs.push_back({"--exact-mask", options.exact_mask});
   std::vector<Named> seen{{"--weights", options.weights}, {"--input", options.input}};
   for (const Named& output : outputs) {
     if (const Status status = check_output(output.file, output.option); !status) return status;
@@ -91,6 +100,15 @@ Status check_files(const RunOptions& options, const Context& context) {
     seen.push_back(output);
   }
   return {};
+}
+
+/// --exact-mask: our kernels settle signs, and those of the CPU only.
+Status check_exact_mask(const RunOptions& options, const PlanChoice& choice, const Executor& executor) {
+  if (options.exact_mask.empty()) return {};
+  if (executor.device() != "cpu") return invalid_argument(fmt::format("--exact-mask needs --device cpu (got {})", executor.device()));
+  if (choice.kind == PlanChoice::Kind::plan || choice.kind == PlanChoice::Kind::automatic) return {};
+  return invalid_argument(fmt::format("--exact-mask goes with a schedule: the mask of --strategy {} is exact by itself, see --mask",
+                                      options.plan.strategy));
 }
 
 Result<Job> load(const RunOptions& options, const Context& context) {
@@ -115,6 +133,7 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   const index_t tokens_per_call = std::min(*batch, x->rows);
   const Result<PlanChoice> choice = resolve(options.plan, weights->problem(tokens_per_call));
   if (!choice) return choice.status();
+  if (const Status status = check_exact_mask(options, *choice, **executor); !status) return status;
   const Result<sim::PlanMode> planner = parse_planner(options.planner);
   if (!planner) return planner.status();
   return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor), *planner};
@@ -135,37 +154,82 @@ Result<Plan> choose_plan(const Job& job) {
   return plan;
 }
 
-/// All tokens, `batch` per call. Only the calls themselves are timed.
-Result<Outcome> run_plan(const Job& job, const Plan& plan, bool with_mask) {
-  const index_t tokens = job.x.rows, d = job.weights.d_model(), f = job.weights.d_ff();
-  Outcome outcome;
-  outcome.strategy = std::string(to_string(plan.strategy));
-  outcome.plan = plan;
-  outcome.y.resize(static_cast<std::size_t>(tokens * d));
-  if (with_mask) outcome.active.resize(static_cast<std::size_t>(tokens * f));
-  const auto layer = job.executor->load(job.weights);
-  if (!layer) return layer.status();
-  std::unique_ptr<ExecutorFfn> ffn;
-  index_t batch = 0;  // of ffn
-  for (index_t first = 0; first < tokens; first += job.batch) {
-    const index_t count = std::min(job.batch, tokens - first);
+/// What a run is asked to leave beside y.
+struct Masks {
+  bool plain = false, exact = false;
+};
+
+/// A plan, and where its calls leave what they give.
+struct Calls {
+  Executor& executor;
+  const LoadedLayer& layer;
+  const Plan& plan;
+  std::unique_ptr<ExecutorFfn> ffn = {};
+  index_t batch = 0;  ///< of ffn
+
+  /// One call of `count` tokens; adds its seconds and its statistics.
+  Status run(std::span<const float> x, index_t count, std::span<float> y, std::span<std::uint8_t> mask, double& time_s,
+             Statistics& statistics) {
     if (batch != count) {
-      auto created = job.executor->create(**layer, plan, count);
+      auto created = executor.create(layer, plan, count);
       if (!created) return created.status();
       ffn = std::move(*created);
       batch = count;
     }
-    const auto y = std::span(outcome.y).subspan(static_cast<std::size_t>(first * d), static_cast<std::size_t>(count * d));
-    std::span<std::uint8_t> mask;
-    if (with_mask) {
-      mask = std::span(outcome.active).subspan(static_cast<std::size_t>(first * f), static_cast<std::size_t>(count * f));
-    }
     const Stopwatch stopwatch;
-    if (const Status status = ffn->run(tokens_of(job, first, count), y, mask); !status) return status;
-    outcome.time_s += stopwatch.seconds();
-    outcome.statistics += ffn->statistics();
+    if (const Status status = ffn->run(x, y, mask); !status) return status;
+    time_s += stopwatch.seconds();
+    statistics += ffn->statistics();
+    return {};
   }
+};
+
+/// All tokens, `batch` per call. Only the calls themselves are timed. With an exact mask every call is made twice, without it
+/// and with it, the two taking turns in being first, after an untimed one: so that what the mask costs can be read off.
+Result<Outcome> run_plan(const Job& job, const Plan& plan, Masks masks) {
+  const index_t tokens = job.x.rows, d = job.weights.d_model(), f = job.weights.d_ff();
+  Outcome outcome;
+  outcome.strategy = std::string(to_string(plan.strategy));
+  outcome.plan = plan;
   outcome.how = job.executor->description();
+  outcome.y.resize(static_cast<std::size_t>(tokens * d));
+  const auto pairs = static_cast<std::size_t>(tokens * f);
+  if (masks.plain) outcome.active.resize(pairs);
+  const auto layer = job.executor->load(job.weights);
+  if (!layer) return layer.status();
+  Calls plain{*job.executor, **layer, plan};
+  cpu::Options with_mask = job.cpu;
+  with_mask.exact_mask = true;
+  const std::unique_ptr<Executor> exact_executor = cpu_executor(with_mask);
+  Calls exact{*exact_executor, **layer, plan};
+  if (masks.exact) outcome.exact.emplace().active.resize(pairs);
+
+  const auto part = [&](auto& values, index_t first, index_t count, index_t width) {
+    return std::span(values).subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
+  };
+  for (index_t first = 0; first < tokens; first += job.batch) {
+    const index_t count = std::min(job.batch, tokens - first);
+    const std::span<const float> x = tokens_of(job, first, count);
+    const std::span<float> y = part(outcome.y, first, count, d);
+    const std::span<std::uint8_t> mask = masks.plain ? part(outcome.active, first, count, f) : std::span<std::uint8_t>();
+    const auto without = [&] { return plain.run(x, count, y, mask, outcome.time_s, outcome.statistics); };
+    const auto with = [&] {
+      ExactMask& e = *outcome.exact;
+      return exact.run(x, count, y, part(e.active, first, count, f), e.time_s, e.statistics);
+    };
+    if (!masks.exact) {
+      if (const Status status = without(); !status) return status;
+      continue;
+    }
+    double untimed = 0;
+    Statistics ignored;
+    if (first == 0) {
+      if (const Status status = plain.run(x, count, y, {}, untimed, ignored); !status) return status;
+    }
+    const bool swapped = first / job.batch % 2 != 0;
+    if (const Status status = swapped ? with() : without(); !status) return status;
+    if (const Status status = swapped ? without() : with(); !status) return status;
+  }
   return outcome;
 }
 
@@ -209,30 +273,38 @@ Result<Outcome> run_prefill(const Job& job, VendorFfn& ffn) {
   return outcome;
 }
 
-Result<Outcome> run_job(const Job& job, bool with_mask) {
+Result<Outcome> run_job(const Job& job, Masks masks) {
   switch (job.choice.kind) {
-    case PlanChoice::Kind::reference_staged: return run_reference(job, ReferenceMode::staged, with_mask);
-    case PlanChoice::Kind::reference_composite: return run_reference(job, ReferenceMode::composite, with_mask);
-    case PlanChoice::Kind::plan: return run_plan(job, job.choice.plan, with_mask);
+    case PlanChoice::Kind::reference_staged: return run_reference(job, ReferenceMode::staged, masks.plain);
+    case PlanChoice::Kind::reference_composite: return run_reference(job, ReferenceMode::composite, masks.plain);
+    case PlanChoice::Kind::plan: return run_plan(job, job.choice.plan, masks);
     case PlanChoice::Kind::automatic: break;
   }
-  if (!with_mask && job.executor->device() == "cpu") {  // a mask is known to our kernels only
+  if (!masks.plain && !masks.exact && job.executor->device() == "cpu") {  // a mask is known to our kernels only
     if (const std::unique_ptr<VendorFfn> ffn = prefill_ffn(job.weights, job.batch, job.cpu.threads)) return run_prefill(job, *ffn);
   }
   const Result<Plan> plan = choose_plan(job);
   if (!plan) return plan.status();
-  return run_plan(job, *plan, with_mask);
+  return run_plan(job, *plan, masks);
 }
 
-/// y, and the mask if asked for: both, or neither.
+/// y, and the masks asked for: all, or none.
 Status write_results(const Job& job, const Outcome& outcome, const RunOptions& options) {
-  if (const Status status = write_npy(options.output, outcome.y, job.x.rows, job.weights.d_model()); !status) return status;
-  if (options.mask.empty()) return {};
-  const std::vector<float> mask(outcome.active.begin(), outcome.active.end());
-  const Status status = write_npy(options.mask, mask, job.x.rows, job.weights.d_ff());
-  if (!status) {
-    std::error_code ignored;
-    fs::remove(options.output, ignored);
+  std::vector<std::string> written;
+  const auto write = [&](const std::string& file, std::span<const float> values, index_t columns) {
+    const Status status = write_npy(file, values, job.x.rows, columns);
+    if (status) written.push_back(file);
+    return status;
+  };
+  const auto write_mask = [&](const std::string& file, const std::vector<std::uint8_t>& active) {
+    return write(file, std::vector<float>(active.begin(), active.end()), job.weights.d_ff());
+  };
+  Status status = write(options.output, outcome.y, job.weights.d_model());
+  if (status && !options.mask.empty()) status = write_mask(options.mask, outcome.active);
+  if (status && outcome.exact) status = write_mask(options.exact_mask, outcome.exact->active);
+  std::error_code ignored;
+  for (const std::string& file : written) {
+    if (!status) fs::remove(file, ignored);
   }
   return status;
 }
@@ -262,20 +334,29 @@ void print_summary(const Job& job, const Outcome& outcome, const RunOptions& opt
   }
   context.print("\noutput     {} [{}, {}] f32\n", options.output, tokens, job.weights.d_model());
   if (!options.mask.empty()) context.print("mask       {} [{}, {}] f32\n", options.mask, tokens, job.weights.d_ff());
+  if (outcome.exact) {
+    context.print("exact mask {} [{}, {}] f32; {} with it, {:+.1f} %; {} sign(s) settled exactly\n", options.exact_mask, tokens,
+                  job.weights.d_ff(), time_text(outcome.exact->time_s), 100.0 * (outcome.exact->time_s / outcome.time_s - 1.0),
+                  outcome.exact->statistics.rechecked);
+  }
 }
 
 Result<ExitCode> run(const RunOptions& options, const Context& context) {
   const Result<Job> job = load(options, context);
   if (!job) return job.status();
-  const Result<Outcome> outcome = run_job(*job, !options.mask.empty());
+  const Result<Outcome> outcome = run_job(*job, {.plain = !options.mask.empty(), .exact = !options.exact_mask.empty()});
   if (!outcome) return outcome.status();
   if (const Status status = write_results(*job, *outcome, options); !status) return status;
   print_summary(*job, *outcome, options, context);
   if (job->choice.kind == PlanChoice::Kind::automatic) note_uncalibrated_host(context);
-  const Json document{{"strategy", outcome->strategy},
-                      {"plan", outcome->plan ? plan_json(*outcome->plan) : Json(nullptr)},
-                      {"time_s", outcome->time_s},
-                      {"stats", statistics_json(outcome->statistics)}};
+  Json document{{"strategy", outcome->strategy},
+                {"plan", outcome->plan ? plan_json(*outcome->plan) : Json(nullptr)},
+                {"time_s", outcome->time_s},
+                {"stats", statistics_json(outcome->statistics)}};
+  if (outcome->exact) {
+    document["exact_mask_s"] = outcome->exact->time_s;
+    document["exact_mask_stats"] = statistics_json(outcome->exact->statistics);
+  }
   if (const Status status = write_json(context, document); !status) return status;
   return ExitCode::done;
 }
@@ -303,6 +384,11 @@ void add_run(CLI::App& app, Context& context) {
   command.add_option("--input", options->input, "Tokens [N, D], .npy f32 or safetensors")->type_name("FILE")->required();
   command.add_option("--output", options->output, "Where y [N, D] goes, .npy f32")->type_name("FILE")->required();
   command.add_option("--mask", options->mask, "Where to write which units were active, .npy f32 [N, F] of 0 and 1")
+      ->type_name("FILE");
+  command
+      .add_option("--exact-mask", options->exact_mask,
+                  "As --mask, in real numbers: signs that f32 cannot settle are settled exactly. y stays as it is. Every call is "
+                  "made twice, without and with it; --json tells both times (time_s, exact_mask_s)")
       ->type_name("FILE");
   command
       .add_option("--activation", options->activation,

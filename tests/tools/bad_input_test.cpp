@@ -197,6 +197,9 @@ TEST_CASE("outputs that cannot be written, or would replace an input") {
   check_run_refused(scratch, {{"--output", "."}}, "--output");
   check_run_refused(scratch, {{"--output", "/dev/null"}}, "not a regular file");
   check_run_refused(scratch, {{"--mask", "no/such/mask.npy"}}, "--mask");
+  check_run_refused(scratch, {{"--exact-mask", "no/such/mask.npy"}}, "--exact-mask");
+  check_run_refused(scratch, {{"--exact-mask", "y.npy"}}, "same file");
+  check_run_refused(scratch, {{"--exact-mask", "mask.npy"}, {"--strategy", "reference"}}, "see --mask");
   check_run_refused(scratch, {{"--json", "no/such/result.json"}}, "--json");
   check_run_refused(scratch, {{"--mask", "./y.npy"}}, "same file");
   check_run_refused(scratch, {{"--json", "y.npy"}}, "same file");
@@ -245,6 +248,7 @@ TEST_CASE("bad usage of the other commands") {
   refused({"report", "--out", "r", "--device", "tpu"}, "--device 'tpu' must be cpu or cuda:N");
   refused({"report", "--out", "r", "--device", "cuda:99"}, "--device cuda:99: ");
   CHECK_FALSE(std::filesystem::exists(scratch / "r"));
+  refused({"bench", "--shape", "64x64", "--dtype", "int8", "--arithmetic", "w8a8", "--exact-mask"}, "--exact-mask");
   refused({"validate", "--suite", "endless"}, "--suite");
   refused({"validate", "--profile", "missing.json"}, "missing.json");
   refused({"validate", "--out", "no/such/p.json"}, "--out");

@@ -120,6 +120,62 @@ TEST_CASE("every schedule is inside its bound, and its active units are the exac
   }
 }
 
+TEST_CASE("--exact-mask: the units open in real numbers where f32 loses the sign, beside the same y, and its time") {
+  const ScratchDirectory scratch;
+  constexpr index_t d = 192, f = 3;
+  // In f32 2^24 + 1 is 2^24: unit 0 is open by 1 and its z is 0. Unit 1 is closed by 1, unit 2 open beyond doubt.
+  std::vector<float> up(d * f, 0.0f), down(d * f, 1.0f);
+  for (const auto& [unit, sign] : {std::pair<index_t, float>{0, 1.0f}, {1, -1.0f}}) {
+    up[static_cast<std::size_t>(unit * d)] = sign * 0x1p24f;
+    up[static_cast<std::size_t>(unit * d + 64)] = sign;
+    up[static_cast<std::size_t>(unit * d + 128)] = -sign * 0x1p24f;
+  }
+  up[2 * d] = 1.0f;
+  const auto bytes = [](const std::vector<float>& values) { return std::as_bytes(std::span(values)); };
+  LayerTensors layer;
+  layer.d_model = d;
+  layer.d_ff = f;
+  layer.dtype = DType::f32;
+  layer.up = bytes(up);
+  layer.down = bytes(down);
+  const auto weights = Weights::pack(layer);
+  REQUIRE_MESSAGE(weights.ok(), weights.message());
+  REQUIRE(save_weights(scratch / "layer.safetensors", *weights));
+  REQUIRE(write_npy(scratch / "x.npy", std::vector<float>(2 * d, 1.0f), 2, d));
+  for (const char* strategy : {"unfused", "row_fused", "certified", "sign_split", "auto"}) {
+    CAPTURE(strategy);
+    const Json json = json_of(scratch, {"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output", "y.npy", "--strategy",
+                                        strategy, "--mask", "mask.npy", "--exact-mask", "exact.npy", "--json", "-"});
+    const bool split = std::string(strategy) == "sign_split";  // exact without being asked
+    CHECK(keys(json) == Words{"strategy", "plan", "time_s", "stats", "exact_mask_s", "exact_mask_stats"});
+    CHECK(matrix(scratch / "exact.npy").values == std::vector<float>{1, 0, 1, 1, 0, 1});
+    CHECK(matrix(scratch / "mask.npy").values == (split ? std::vector<float>{1, 0, 1, 1, 0, 1} : std::vector<float>{0, 0, 1, 0, 0, 1}));
+    CHECK(json["exact_mask_s"].get<double>() > 0);
+    CHECK(json["exact_mask_stats"]["active"] == 4);
+    CHECK(json["exact_mask_stats"]["rechecked"].get<int>() >= 2);
+    if (!split) CHECK(json["stats"]["rechecked"] == 0);
+    const std::string y = read_text(scratch / "y.npy");
+    const CommandResult alone = run_signsplit(scratch.path(), {"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output",
+                                                               "y.npy", "--plan", json["plan"].dump()});
+    CHECK_MESSAGE(alone.exit_code == 0, alone.err);
+    CHECK(read_text(scratch / "y.npy") == y);
+  }
+}
+
+TEST_CASE("bench --exact-mask times every lossless schedule twice") {
+  const ScratchDirectory scratch;
+  const Json json = json_of(scratch, {"bench", "--shape", "64x96", "--residency", "warm", "--budget", "0", "--only",
+                                      "row_fused+skip,certified,sign_split/telescoping", "--exact-mask", "--json", "-"});
+  Words labels;
+  for (const Json& one : json["cases"]) {
+    labels.push_back(one["label"]);
+    CHECK(one["exact_mask"] == (labels.back().find("exact mask") != std::string::npos));
+    if (one["strategy"] != "sign_split") CHECK(one["same_bits_as_row_fused"] == true);
+    CHECK(one["stats"]["active"] == json["cases"][0]["stats"]["active"]);
+  }
+  CHECK(labels == Words{"row_fused+skip", "row_fused+skip, exact mask", "certified", "certified, exact mask", "sign_split/telescoping"});
+}
+
 TEST_CASE("auto chooses a plan, and does what it promises") {
   const LayerFiles scratch;
   const Json json = run_json(scratch, {});
