@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "tools/quantity_text.hpp"
+
 namespace signsplit::tools {
 namespace {
 
@@ -60,7 +62,32 @@ Result<sim::Activity> activity_of(const Weights& weights, std::span<const float>
                        .active_union = static_cast<double>(seen.active_union) / units};
 }
 
+/// What the planner is asked, and how, for an executor.
+struct ExecutorQuestion {
+  sim::PlanRequest request;
+  sim::PlannerOptions planner;
+};
+ExecutorQuestion question_for(const Problem& problem, const sim::Activity& activity, sim::Residency residency, const Executor& executor,
+                              const cpu::Options& options) {
+  ExecutorQuestion question;
+  question.request = {.problem = problem, .activity = activity, .residency = residency, .launch_mode = executor.launch_mode()};
+  question.planner.wisdom = sim::wisdom_path();
+  if (executor.device() != "cpu") return question;
+  question.request.threads = options.threads;
+  if (options.isa) question.request.isa = std::string(cpu::to_string(*options.isa));
+  question.planner.can_run = [problem, options](const Plan& plan) { return cpu::can_run(plan, problem, options); };
+  return question;
+}
+
 }  // namespace
+
+Result<sim::ChosenPlan> plan_for_executor(const ProblemChoice& choice, sim::Residency residency, const Executor& executor,
+                                          const cpu::Options& options) {
+  const Result<sim::Machine> machine = sim::find_machine(executor.profile());
+  if (!machine) return machine.status();
+  const ExecutorQuestion question = question_for(choice.problem, {.active = choice.active}, residency, executor, options);
+  return sim::plan_for(question.request, *machine, question.planner);
+}
 
 Result<sim::ChosenPlan> plan_for_question(const Question& question) {
   const sim::PlanRequest request{question.choice.problem, {.active = question.choice.active}, question.residency,
@@ -77,19 +104,19 @@ Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const f
   if (!machine) return machine.status();
   const Result<sim::Activity> activity = activity_of(weights, x, batch, executor);
   if (!activity) return activity.status();
-  sim::PlanRequest request{.problem = problem, .activity = *activity, .launch_mode = executor.launch_mode()};
-  sim::PlannerOptions planner;
-  planner.mode = mode;
-  planner.wisdom = sim::wisdom_path();
+  ExecutorQuestion question = question_for(problem, *activity, sim::Residency::cold, executor, options);
+  question.planner.mode = mode;
   if (on_cpu) {
-    request.threads = options.threads;
-    if (options.isa) request.isa = std::string(cpu::to_string(*options.isa));
-    planner.can_run = [&](const Plan& plan) { return cpu::can_run(plan, problem, options); };
-    planner.timer = [&](const sim::PlanRequest&, std::span<const Plan> plans) {
+    question.planner.timer = [&](const sim::PlanRequest&, std::span<const Plan> plans) {
       return time_plans(plans, weights, x, batch, options);
     };
   }
-  return sim::plan_for(request, *machine, planner);
+  return sim::plan_for(question.request, *machine, question.planner);
+}
+
+std::string chosen_text(const sim::ChosenPlan& chosen, std::string_view verb) {
+  return fmt::format("auto {} {}, hidden tile {} ({}, {})", verb, label(chosen.plan), chosen.plan.hidden_tile, time_text(chosen.time_s),
+                     sim::to_string(chosen.source));
 }
 
 Json chosen_json(const sim::ChosenPlan& chosen) {

@@ -4,9 +4,11 @@
 #include <memory>
 #include <vector>
 
+#include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
 #include "tools/device_options.hpp"
+#include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
 #include "tools/prefill.hpp"
@@ -30,7 +32,10 @@ struct Bench {
   std::unique_ptr<Executor> executor;
   MeasureOptions measure;
   std::vector<CaseRequest> cases;
+  Result<sim::ChosenPlan> automatic;  // what `auto` runs, or why there is no such case
 };
+
+constexpr std::string_view kAuto = "auto";
 
 Result<double> parse_budget(const std::string& text) {
   double seconds = 0;
@@ -64,7 +69,13 @@ std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& execu
   return cases;
 }
 
-std::string label_of(const CaseRequest& request) { return request.plan ? label(*request.plan) : request.vendor; }
+/// The planner's plan for this executor and residency, or, of a prefill batch, what prefill runs.
+CaseRequest auto_case(const Problem& problem, const Executor& executor, const sim::ChosenPlan& chosen) {
+  const std::vector<std::string> vendors = executor.vendors(problem.dtype);
+  const bool onednn = std::find(vendors.begin(), vendors.end(), "onednn") != vendors.end();
+  if (executor.device() == "cpu" && prefills(problem) && onednn) return {.vendor = std::string(kOneDnnF32), .name = std::string(kAuto)};
+  return {.plan = chosen.plan, .name = std::string(kAuto)};
+}
 
 /// Those named in a list with commas between; all for an empty one.
 Result<std::vector<CaseRequest>> chosen_cases(std::vector<CaseRequest> all, const std::string& only) {
@@ -81,12 +92,12 @@ Result<std::vector<CaseRequest>> chosen_cases(std::vector<CaseRequest> all, cons
   return chosen;
 }
 
-/// Every lossless plan once more, with the exact mask, right behind itself. sign_split's masks are exact as they are.
+/// Every lossless plan but auto's once more, with the exact mask, right behind itself. sign_split's masks are exact as they are.
 std::vector<CaseRequest> with_exact_masks(const std::vector<CaseRequest>& cases) {
   std::vector<CaseRequest> both;
   for (const CaseRequest& one : cases) {
     both.push_back(one);
-    if (!one.plan || one.plan->strategy == Strategy::sign_split) continue;
+    if (!one.plan || one.plan->strategy == Strategy::sign_split || one.name == kAuto) continue;
     both.push_back(one);
     both.back().exact_mask = true;
   }
@@ -106,8 +117,12 @@ Result<Bench> resolve_bench(const BenchOptions& options) {
   if (!budget) return budget.status();
   const auto seed = parse_seed(options.seed);
   if (!seed) return seed.status();
-  Bench bench{*choice, std::move(*executor), {}, {}};
-  auto cases = chosen_cases(all_cases(choice->problem, *bench.executor), options.only);
+  Result<sim::ChosenPlan> automatic = plan_for_executor(*choice, *residency, **executor, *cpu);
+  if (!automatic && (*executor)->device() == "cpu") return automatic.status();  // a GPU may have no profile
+  std::vector<CaseRequest> all = all_cases(choice->problem, **executor);
+  if (automatic) all.push_back(auto_case(choice->problem, **executor, *automatic));
+  Bench bench{*choice, std::move(*executor), {}, {}, std::move(automatic)};
+  auto cases = chosen_cases(std::move(all), options.only);
   if (!cases) return cases.status();
   bench.cases = std::move(*cases);
   if (options.exact_mask) {
@@ -130,8 +145,26 @@ double fraction_of_bandwidth(const CaseResult& one, const MeasureResult& measure
   return static_cast<double>(one.bytes) / one.median_s / measured.read_bandwidth_Bps;
 }
 
+bool is_auto(const CaseResult& one) { return one.label == kAuto; }
+
 std::string_view strategy_name(const CaseResult& one) {
-  return one.plan ? to_string(one.plan->strategy) : std::string_view(one.label);
+  return one.plan && !is_auto(one) ? to_string(one.plan->strategy) : std::string_view(one.label);
+}
+
+/// Time of the case `auto` over the least of the cases with the same bits, less 1; none when either was not measured.
+std::optional<double> regret(const MeasureResult& measured) {
+  const CaseResult* chosen = nullptr;
+  double least = 0;
+  for (const CaseResult& one : measured.cases) {
+    if (one.samples == 0 || !one.error.empty()) continue;
+    if (is_auto(one)) {
+      chosen = &one;
+    } else if (one.plan && one.plan->strategy != Strategy::sign_split && !one.exact_mask && (least == 0 || one.median_s < least)) {
+      least = one.median_s;
+    }
+  }
+  if (chosen == nullptr || least == 0) return std::nullopt;
+  return chosen->median_s / least - 1;
 }
 
 Json case_json(const CaseResult& one, const MeasureResult& measured) {
@@ -181,7 +214,13 @@ Json bench_json(const Bench& bench, const MeasureResult& measured) {
   json["read_bandwidth_p10_Bps"] = measured.read_bandwidth_p10_Bps;
   json["read_bandwidth_p90_Bps"] = measured.read_bandwidth_p90_Bps;
   json["cases"] = Json::array();
-  for (const CaseResult& one : measured.cases) json["cases"].push_back(case_json(one, measured));
+  for (const CaseResult& one : measured.cases) {
+    json["cases"].push_back(case_json(one, measured));
+    if (!is_auto(one)) continue;
+    const std::optional<double> loss = regret(measured);
+    json["cases"].back()["chosen"] = one.plan ? chosen_json(*bench.automatic) : Json(nullptr);
+    json["cases"].back()["regret"] = loss ? Json(*loss) : Json(nullptr);
+  }
   return json;
 }
 
@@ -194,6 +233,18 @@ void print_heading(const Bench& bench, const MeasureResult& measured, const Cont
                 bytes_text(measured.layer_bytes), measured.huge_pages ? "huge" : "ordinary");
   context.print("{}; reading alone: {} (p10 {}, p90 {})\n\n", bench.executor->description(), rate_text(measured.read_bandwidth_Bps),
                 rate_text(measured.read_bandwidth_p10_Bps), rate_text(measured.read_bandwidth_p90_Bps));
+}
+
+/// What the case `auto` was, and what choosing it cost.
+void print_auto(const Bench& bench, const MeasureResult& measured, const Context& context) {
+  const auto found = std::find_if(measured.cases.begin(), measured.cases.end(), is_auto);
+  if (!bench.automatic) context.print("auto: {}\n", bench.automatic.message());
+  if (found == measured.cases.end()) return;
+  context.print("{}", found->plan ? chosen_text(*bench.automatic, "took") : "auto took oneDNN's matrix products, x and h in f32");
+  if (const std::optional<double> loss = regret(measured)) {
+    context.print(": {:.3f} times the fastest schedule with the bits of row_fused", 1 + *loss);
+  }
+  context.print("\n");
 }
 
 void print_table(const Bench& bench, const MeasureResult& measured, const Context& context) {
@@ -220,6 +271,7 @@ void print_table(const Bench& bench, const MeasureResult& measured, const Contex
   for (const CaseResult& one : measured.cases) {
     if (!one.detail.empty()) context.print("{}: {}\n", one.label, one.detail);
   }
+  print_auto(bench, measured, context);
   context.print("bits: against row_fused with the same parts; max ulp: against the exact result, rounded once\n");
 }
 
@@ -243,6 +295,7 @@ Result<ExitCode> run_bench(const BenchOptions& options, const Context& context) 
   progress.finish();
   if (!measured) return measured.status();
   print_table(*bench, *measured, context);
+  if (options.device.device == "cpu") note_uncalibrated_host(context);
   if (Status status = write_json(context, bench_json(*bench, *measured)); !status.ok()) return status;
   return all_as_promised(*measured) ? ExitCode::done : ExitCode::check_failed;
 }
@@ -254,7 +307,8 @@ void add_bench(CLI::App& app, Context& context) {
   CLI::App& command = add_command(
       app, "bench", "Time every schedule and every vendor baseline on a synthetic layer, interleaved in one run",
       "Every case is checked in the run that times it: its bits against row_fused, its error in ulps against the exact\n"
-      "result. Exit status 1 when unfused or row_fused, with or without skip, does not give the promised bits.\n"
+      "result. Exit status 1 when unfused or row_fused, with or without skip, does not give the promised bits. `auto` is the\n"
+      "planner's choice (see `signsplit calibrate`), timed like the others.\n"
       "\n"
       "Examples:\n"
       "  signsplit bench --shape 2048x8192 --dtype bf16 --active 0.1\n"

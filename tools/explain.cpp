@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
@@ -106,8 +107,13 @@ Result<ExitCode> explain(const ExplainOptions& options, const Context& context) 
   const Result<sim::Explanation> explanation = sim::explain((*fused)->scenario, (*unfused)->scenario, question->machine);
   if (!explanation) return explanation.status();
   if (options.question.hardware == "host") note_uncalibrated_host(context);
+  const Result<sim::ChosenPlan> chosen = plan_for_question(*question);
+  if (!chosen) return chosen.status();
   print(*question, *explanation, context);
-  if (const Status status = write_json(context, Json::parse(sim::to_json(*explanation))); !status) return status;
+  context.print("\n{}\n", chosen_text(*chosen));
+  Json document = Json::parse(sim::to_json(*explanation));
+  document["auto"] = chosen_json(*chosen);
+  if (const Status status = write_json(context, document); !status) return status;
   return ExitCode::done;
 }
 

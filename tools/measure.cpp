@@ -126,8 +126,7 @@ void Session::add(const CaseRequest& request) {
   subject.vendor = request.vendor;
   subject.result.plan = request.plan;
   subject.result.exact_mask = request.exact_mask;
-  subject.result.label = request.plan ? label(*request.plan) : request.vendor;
-  if (request.exact_mask) subject.result.label += ", exact mask";
+  subject.result.label = label_of(request);
   open(subject);
   subjects_.push_back(std::move(subject));
 }
@@ -308,6 +307,12 @@ MeasureResult Session::finish() {
 }
 
 }  // namespace
+
+std::string label_of(const CaseRequest& request) {
+  if (!request.name.empty()) return request.name;
+  if (!request.plan) return request.vendor;
+  return label(*request.plan) + (request.exact_mask ? ", exact mask" : "");
+}
 
 Result<MeasureResult> measure(const Problem& problem, double active, std::span<const CaseRequest> cases,
                               const MeasureOptions& options, const MeasureProgress& progress) try {

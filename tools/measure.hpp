@@ -16,10 +16,12 @@ namespace signsplit::tools {
 
 /// One case of a comparison: a plan of ours, or a vendor baseline by name ("onednn").
 struct CaseRequest {
-  std::optional<Plan> plan;
-  std::string vendor;
+  std::optional<Plan> plan = {};
+  std::string vendor = {};
   bool exact_mask = false;  ///< of a plan on the CPU: with cpu::Options::exact_mask, its statistics included
+  std::string name = {};  ///< what the case is called; empty: the plan's label, or the vendor's name
 };
+[[nodiscard]] std::string label_of(const CaseRequest& request);
 
 struct MeasureOptions {
   Executor* executor = nullptr;   ///< borrowed; nullptr: the CPU, with the next two
@@ -35,7 +37,7 @@ struct MeasureOptions {
 };
 
 struct CaseResult {
-  std::string label;              ///< sim label of the plan, or the vendor's name
+  std::string label;              ///< label_of its request
   std::optional<Plan> plan;
   bool exact_mask = false;
   double median_s = 0, p10_s = 0, p90_s = 0;

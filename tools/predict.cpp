@@ -55,8 +55,7 @@ Result<ExitCode> predict(const QuestionOptions& options, const Context& context)
   if (options.hardware == "host") note_uncalibrated_host(context);
   print_table(*question, *cases, context);
   if (decision) print_decision(*decision, context);
-  context.print("auto would run {}, hidden tile {} ({}, {})\n", label(chosen->plan), chosen->plan.hidden_tile,
-                time_text(chosen->time_s), sim::to_string(chosen->source));
+  context.print("{}\n", chosen_text(*chosen));
 
   Json list = Json::array();
   for (const PredictedPlan& one : *cases) list.push_back(prediction_json(one.plan(), one.prediction));

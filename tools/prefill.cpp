@@ -5,8 +5,7 @@
 namespace signsplit::tools {
 
 std::unique_ptr<VendorFfn> prefill_ffn(const Weights& weights, index_t batch, int threads) {
-  const Problem problem = weights.problem(batch);
-  if (batch < kPrefillBatch || !prefill_candidate(problem)) return nullptr;
+  if (!prefills(weights.problem(batch))) return nullptr;
   auto ffn = make_vendor(kOneDnnF32, weights, batch, threads);
   return ffn ? std::move(ffn).value() : nullptr;
 }

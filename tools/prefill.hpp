@@ -16,9 +16,13 @@ inline constexpr index_t kPrefillBatch = 32;
   return problem.batch >= kPrefillBatch / 4 && problem.arithmetic == Arithmetic::f32;
 }
 
+/// Problems that `auto` gives to oneDNN where the build has it; oneDNN may still refuse.
+[[nodiscard]] constexpr bool prefills(const Problem& problem) {
+  return problem.batch >= kPrefillBatch && prefill_candidate(problem) && problem.activation.kind != ActivationKind::fatrelu;
+}
+
 /// oneDNN for this layer and batch, x and h kept in f32: y is within the bound of an f32 FFN summed in any order, and has not
-/// the bits of our plans. Null when the batch is below kPrefillBatch, the arithmetic is w8a8, or oneDNN is missing or refuses
-/// (fatrelu): then our kernels run.
+/// the bits of our plans. Null when prefills() says no, or oneDNN is missing or refuses: then our kernels run.
 [[nodiscard]] std::unique_ptr<VendorFfn> prefill_ffn(const Weights& weights, index_t batch, int threads);
 
 }  // namespace signsplit::tools

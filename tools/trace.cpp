@@ -6,6 +6,7 @@
 #include "signsplit/atomic_file.hpp"
 #include "signsplit/sim/events.hpp"
 #include "signsplit/synthetic.hpp"
+#include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 struct TraceOptions {
   QuestionOptions question;
-  PlanOptions plan{.strategy = "row_fused"};
+  PlanOptions plan;
   std::string output;
   bool simulated_only = false;
 };
@@ -65,15 +66,27 @@ Result<sim::Timeline> measure_timeline(const Question& question, const Plan& pla
   return timeline_of(events, ffn->report().threads);
 }
 
+/// The plan that the options name; of auto the planner's.
+Result<Plan> plan_of(const PlanOptions& options, const Question& question) {
+  const Result<PlanChoice> choice = resolve(options, question.choice.problem);
+  if (!choice) return choice.status();
+  if (choice->kind == PlanChoice::Kind::plan) return choice->plan;
+  if (choice->kind != PlanChoice::Kind::automatic) return invalid_argument("--strategy " + options.strategy + " is no plan: trace needs one");
+  const Result<sim::ChosenPlan> chosen = plan_for_question(question);
+  if (!chosen) return chosen.status();
+  Plan plan = chosen->plan;
+  if (choice->plan.skip) plan.skip = true;
+  return plan;
+}
+
 Result<ExitCode> trace(const TraceOptions& options, const Context& context) {
   if (options.output.empty()) return invalid_argument("needs -o FILE, where the timelines go");
   if (const Status status = check_output(options.output, "--output"); !status) return status;
   Result<Question> question = resolve(options.question);
   if (!question) return question.status();
-  const Result<PlanChoice> choice = resolve(options.plan, question->choice.problem);
-  if (!choice) return choice.status();
-  if (choice->kind != PlanChoice::Kind::plan) return invalid_argument("--strategy: trace needs one that is a plan");
-  const sim::Scenario scenario = question->scenario(choice->plan);
+  const Result<Plan> plan = plan_of(options.plan, *question);
+  if (!plan) return plan.status();
+  const sim::Scenario scenario = question->scenario(*plan);
 
   std::vector<std::uint8_t> open_units;  // of the measured layer, so that both timelines are of the same rows
   std::optional<sim::Timeline> measured;

@@ -298,6 +298,33 @@ TEST_CASE("auto is one: what predict says is what run does, and what was measure
   CHECK(read_text(scratch / "y.npy").size() > 0);
 }
 
+TEST_CASE("auto is a case of bench, whose plan is the planner's, and trace and explain know it") {
+  const ScratchDirectory scratch;
+  const Words shape{"--shape", "96x256", "--residency", "warm", "--active", "0.25", "--json", "-"};
+  const auto with = [&](Words words, const Words& more) {
+    words.insert(words.end(), shape.begin(), shape.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return json_of(scratch, words);
+  };
+  const Json predicted = with({"predict"}, {}), explained = with({"explain"}, {});
+  CHECK(explained["auto"] == predicted["auto"]);
+  const Json bench = with({"bench"}, {"--budget", "0", "--only", "row_fused,auto"});
+  REQUIRE(bench["cases"].size() == 2);
+  const Json& automatic = bench["cases"][1];
+  CHECK(automatic["strategy"] == "auto");
+  CHECK(automatic["label"] == "auto");
+  CHECK(automatic["chosen"] == predicted["auto"]);
+  CHECK(automatic["plan"] == predicted["auto"]["plan"]);
+  CHECK(automatic["same_bits_as_row_fused"] == true);
+  CHECK(automatic["samples"] == bench["cases"][0]["samples"]);
+  CHECK(automatic["regret"] == automatic["median_s"].get<double>() / bench["cases"][0]["median_s"].get<double>() - 1);
+  CHECK_FALSE(bench["cases"][0].contains("regret"));
+  const Json traced = with({"trace"}, {"--strategy", "auto", "-o", "auto.json", "--simulated-only"});
+  const Json named = with({"trace"}, {"--plan", predicted["auto"]["plan"].dump(), "-o", "named.json", "--simulated-only"});
+  CHECK(traced["simulated_s"] == named["simulated_s"]);
+  CHECK(read_text(scratch / "auto.json") == read_text(scratch / "named.json"));
+}
+
 TEST_CASE("predict says that the host is not calibrated") {
   const ScratchDirectory scratch;
   const CommandResult result = run_signsplit(scratch.path(), {"predict", "--shape", "512x2048"});
