@@ -1,7 +1,6 @@
 // The sign split: what is pushed for an interim result, and how the pushes are repaired (docs/sign-split.md).
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "tile_sink.hpp"
 
@@ -21,8 +20,8 @@ void TileSink::push(HiddenRange hidden, KRange k) {
   for (index_t i = 0; i < hidden.size(); ++i) {
     for (index_t b = 0; b < batch; ++b) {
       float& c = tile_.coefficients[at(i, b)];
-      c = tile_.stopped[at(i, b)] != 0 ? 0.0f : push_coefficient(hidden.begin + i, b, at(i, b), k.first);
-      if (!std::isfinite(c)) {  // the streams overflow where z need not: the unit is redone at the end of the tile
+      c = tile_.stopped[at(i, b)] != 0 ? 0.0f : push_one(hidden.begin + i, at(i, b), k.first);
+      if (!is_finite(c)) {  // the streams overflow where z need not: the unit is redone at the end of the tile
         c = 0.0f;
         tile_.stopped[at(i, b)] = 1;
       }
@@ -33,49 +32,20 @@ void TileSink::push(HiddenRange hidden, KRange k) {
 
 /// The coefficient that the K tile just summed contributes; updates the unit's streams. The bias belongs to the first
 /// tile. Not finite: the unit cannot be split any further.
-float TileSink::push_coefficient(index_t unit, index_t token, index_t at, bool first) {
-  const Activation a = run_.problem.activation;
+float TileSink::push_one(index_t unit, index_t at, bool first) {
   const bool gated = run_.problem.gated;
-  float z = tile_.pre[at];
-  if (first) z = biased(gated ? Matrix::gate : Matrix::up, unit, z);
-  float& positive = tile_.positive[at];
-  float& negative = tile_.negative[at];
-  float& pushed = tile_.pushed[at];
-  if (!std::isfinite(z)) return z;
-
-  switch (run_.plan.variant) {
-    case Variant::telescoping: {
-      float u = gated ? tile_.up[at] : 0.0f;
-      if (gated && first) u = biased(Matrix::up, unit, u);
-      positive += z;
-      negative += u;
-      const float h = unit_h(unit, token, positive, negative), c = h - pushed;
-      if (!std::isfinite(positive) || !std::isfinite(negative) || !std::isfinite(c)) return INFINITY;
-      pushed = h;
-      return c;
-    }
-    case Variant::streams: {
-      float s = tile_.absolute[at];
-      if (first && !run_.weights.up_bias().empty()) s += std::fabs(run_.weights.up_bias()[static_cast<std::size_t>(unit)]);
-      const float p = std::max(0.5f * (s + z), 0.0f);
-      positive += p;
-      negative += z - p;
-      return count_push(at, signsplit::activate(a, p));
-    }
-    case Variant::interim:
-    case Variant::ignore:
-    case Variant::none: break;
+  float z = tile_.pre[at], up = gated ? tile_.up[at] : 0.0f;
+  float absolute = run_.plan.variant == Variant::streams ? tile_.absolute[at] : 0.0f;
+  if (first) {
+    z = biased(first_matrix(), unit, z);
+    if (gated) up = biased(Matrix::up, unit, up);
+    if (!bias_of(Matrix::up).empty()) absolute += std::fabs(bias_of(Matrix::up)[static_cast<std::size_t>(unit)]);
   }
-  positive += std::max(z, 0.0f);
-  negative += std::min(z, 0.0f);
-  return count_push(at, signsplit::activate(a, z));
-}
-
-/// Adds c to what was pushed for the unit and returns it; infinity, and nothing added, once a stream has overflowed.
-float TileSink::count_push(index_t at, float c) {
-  const float total = tile_.pushed[at] + c;
-  if (!std::isfinite(tile_.positive[at]) || !std::isfinite(tile_.negative[at]) || !std::isfinite(total)) return INFINITY;
-  tile_.pushed[at] = total;
+  SplitUnit split = split_unit(at);
+  const float c = push_coefficient(run_.plan, run_.problem, split, z, up, absolute);
+  tile_.positive[at] = split.positive;
+  tile_.negative[at] = split.negative;
+  tile_.pushed[at] = split.pushed;
   return c;
 }
 
@@ -87,12 +57,11 @@ void TileSink::correct(HiddenRange hidden) {
   for (index_t i = 0; i < hidden.size(); ++i) {
     bool redo_row = false;
     for (index_t b = 0; b < batch; ++b) {
-      bool redo = tile_.stopped[at(i, b)] != 0;
-      float c = 0.0f;
-      if (!redo) c = correction(hidden.begin + i, b, at(i, b), redo);
-      tile_.coefficients[at(i, b)] = c;
-      tile_.stopped[at(i, b)] = redo ? 1 : 0;
-      redo_row |= redo;
+      const bool stopped = tile_.stopped[at(i, b)] != 0;
+      const Correction correction = stopped ? Correction{0.0f, true} : correct_one(hidden.begin + i, b, at(i, b));
+      tile_.coefficients[at(i, b)] = correction.c;
+      tile_.stopped[at(i, b)] = correction.redo ? 1 : 0;
+      redo_row |= correction.redo;
     }
     if (redo_row) tile_.selected[redo_count++] = hidden.begin + i;
   }
@@ -108,33 +77,18 @@ void TileSink::correct(HiddenRange hidden) {
   statistics_.repaired += (statistics_.bytes_down - before) / row_bytes();
 }
 
-/// h − u of one unit and token, and whether the unit is open. Sets `redo` when the unit is to be computed again instead.
-float TileSink::correction(index_t unit, index_t token, index_t at, bool& redo) {
-  const Plan& plan = run_.plan;
-  const Activation a = run_.problem.activation;
-  const bool telescoping = plan.variant == Variant::telescoping, gated = run_.problem.gated;
-  const float z = telescoping ? tile_.positive[at] : tile_.positive[at] + tile_.negative[at];
-  const float up = gated ? tile_.negative[at] : 0.0f;
-  const bool open = unit_open(z, up);
+/// h − u of one unit and token, and in tile_.open whether the unit is open.
+Correction TileSink::correct_one(index_t unit, index_t token, index_t at) {
+  const SplitUnit split = split_unit(at);
+  const float z = split_pre(run_.plan, split), up = split_up(run_.problem, split);
+  const bool open = unit_open(run_.problem.activation, z, up), doubt = in_doubt(unit, token, z, up);
   tile_.open[at] = open ? 1 : 0;
-
-  const bool doubt = in_doubt(unit, token, z, up);
   if (doubt) {
     const Settled exact = settle(unit, token);
-    if (exact.open != open) {
-      tile_.open[at] = exact.open ? 1 : 0;
-      const float h = exact.open ? unit_h(unit, token, exact.pre, exact.up) : 0.0f;
-      return plan.variant == Variant::ignore ? 0.0f : h - tile_.pushed[at];
-    }
+    tile_.open[at] = exact.open ? 1 : 0;
+    if (exact.open != open) return settled_correction(run_.plan, run_.problem, split, exact.open, exact.pre, exact.up);
   }
-  if (telescoping || plan.variant == Variant::ignore) return 0.0f;
-  if (a.kind == ActivationKind::identity && plan.variant == Variant::interim) return 0.0f;  // the tiles are the parts of z
-
-  const bool additive = a.kind == ActivationKind::relu || a.kind == ActivationKind::identity;
-  const float c = additive ? (open ? tile_.negative[at] : -tile_.positive[at])
-                           : (open ? signsplit::activate(a, z) : 0.0f) - tile_.pushed[at];
-  redo = plan.repair == Repair::redo && c != 0.0f && !doubt;  // what the exact sum settled stays settled
-  return c;
+  return correction(run_.plan, run_.problem, split, open, doubt);
 }
 
 /// Recomputes rows in canonical order, and makes h − u the correction of every (unit, token) marked in `stopped`.
@@ -152,7 +106,7 @@ void TileSink::redo_rows(Units units, index_t first_unit) {
       if (tile_.stopped[to] == 0) continue;
       const float pre = biased(gated ? Matrix::gate : Matrix::up, unit, tile_.pre[from]);
       const float up = gated ? biased(Matrix::up, unit, tile_.up[from]) : 0.0f;
-      tile_.open[to] = unit_open(pre, up) ? 1 : 0;
+      tile_.open[to] = unit_open(run_.problem.activation, pre, up) ? 1 : 0;
       tile_.coefficients[to] = unit_h(unit, b, pre, up) - tile_.pushed[to];
     }
   }

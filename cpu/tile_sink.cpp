@@ -265,14 +265,8 @@ bool TileSink::strict(index_t unit, index_t token) const {
   return run_.workspace.x_nonfinite[token] != 0 || run_.weights.input_row_nonfinite(unit);
 }
 
-bool TileSink::unit_open(float pre, float up) const {
-  const Activation a = run_.problem.activation;
-  return is_open(a, pre) && (a.kind != ActivationKind::drelu || !(up <= 0.0f));
-}
-
 float TileSink::unit_h(index_t unit, index_t token, float pre, float up) const {
-  const Activation a = run_.problem.activation;
-  return run_.problem.gated ? activate_gated(a, pre, up, strict(unit, token)) : signsplit::activate(a, pre);
+  return signsplit::unit_h(run_.problem, pre, up, run_.problem.gated && strict(unit, token));
 }
 
 // ---- activation ----
@@ -293,7 +287,7 @@ void TileSink::activate(HiddenRange hidden) {
   for (index_t i = 0; gated && i < units; ++i) {
     for (index_t b = 0; b < batch; ++b) {
       const float pre = tile_.pre[at(i, b)], up = tile_.up[at(i, b)];
-      tile_.open[at(i, b)] = unit_open(pre, up) ? 1 : 0;
+      tile_.open[at(i, b)] = unit_open(run_.problem.activation, pre, up) ? 1 : 0;
       tile_.coefficients[at(i, b)] = unit_h(hidden.begin + i, b, pre, up);
     }
   }

@@ -7,6 +7,7 @@
 #include "kernels/certify_kernels.hpp"
 #include "kernels/integer_kernels.hpp"
 #include "signsplit/statistics.hpp"
+#include "signsplit/unit_decision.hpp"
 #include "signsplit/walk.hpp"
 #include "signsplit/weights.hpp"
 #include "workspace.hpp"
@@ -89,7 +90,6 @@ class TileSink {
   [[nodiscard]] float biased(Matrix matrix, index_t unit, float sum) const;
   void add_bias(Matrix matrix, HiddenRange hidden, float* sums) const;
   [[nodiscard]] bool strict(index_t unit, index_t token) const;
-  [[nodiscard]] bool unit_open(float pre, float up) const;
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
 
   // Certificate (certified.cpp).
@@ -106,14 +106,14 @@ class TileSink {
     float pre, up;
   };
   [[nodiscard]] bool in_doubt(index_t unit, index_t token, float z, float up) const;
-  [[nodiscard]] double rounding_bound(Matrix matrix, index_t unit, index_t token) const;
+  [[nodiscard]] double rounding_bound_of(Matrix matrix, index_t unit, index_t token) const;
   [[nodiscard]] Settled settle(index_t unit, index_t token);
   [[nodiscard]] bool counts_as_open(index_t unit, index_t token, float pre, float up);
 
   // Sign split (sign_split.cpp).
-  [[nodiscard]] float push_coefficient(index_t unit, index_t token, index_t at, bool first);
-  [[nodiscard]] float count_push(index_t at, float c);
-  [[nodiscard]] float correction(index_t unit, index_t token, index_t at, bool& redo);
+  [[nodiscard]] SplitUnit split_unit(index_t at) const { return {tile_.positive[at], tile_.negative[at], tile_.pushed[at]}; }
+  [[nodiscard]] float push_one(index_t unit, index_t at, bool first);
+  [[nodiscard]] Correction correct_one(index_t unit, index_t token, index_t at);
   void redo_rows(Units units, index_t first_unit);
 
   [[nodiscard]] bool integers() const { return run_.problem.arithmetic == Arithmetic::w8a8; }

@@ -79,7 +79,6 @@ SIGNSPLIT_DEVICE float float_of(std::uint32_t bits) {
   return std::bit_cast<float>(bits);
 #endif
 }
-SIGNSPLIT_DEVICE bool is_finite(float value) { return (bits_of(value) & 0x7f800000u) != 0x7f800000u; }
 
 SIGNSPLIT_DEVICE int bit_count(std::uint32_t bits) {
 #if defined(__CUDA_ARCH__)

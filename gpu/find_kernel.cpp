@@ -2,19 +2,15 @@
 
 #include <iterator>
 
+#include "kernel_list.hpp"
+
 namespace signsplit::gpu {
 
 // Defined by kernel_entries.cuh in the .cu files.
-#define SIGNSPLIT_DECLARE(type)                   \
-  KernelEntry find_fused_##type(bool one_token);  \
-  KernelEntry find_first_##type(bool one_token);  \
-  KernelEntry find_second_##type(bool one_token); \
-  KernelEntry find_split_##type(bool one_token);  \
-  KernelEntry find_certified_##type(bool one_token);
-SIGNSPLIT_DECLARE(f32)
-SIGNSPLIT_DECLARE(bf16)
-SIGNSPLIT_DECLARE(f16)
-SIGNSPLIT_DECLARE(int8)
+#define SIGNSPLIT_DECLARE(kind, type) KernelEntry find_##kind##_##type(bool one_token);
+#define SIGNSPLIT_DECLARE_TYPE(type) SIGNSPLIT_KERNEL_KINDS(SIGNSPLIT_DECLARE, type)
+SIGNSPLIT_KERNEL_TYPES(SIGNSPLIT_DECLARE_TYPE)
+#undef SIGNSPLIT_DECLARE_TYPE
 #undef SIGNSPLIT_DECLARE
 
 namespace {
@@ -27,15 +23,14 @@ struct Finders {
   KernelEntry (*split)(bool);
   KernelEntry (*certified)(bool);
 };
-#define SIGNSPLIT_FINDERS(type) \
-  Finders { find_fused_##type, find_first_##type, find_second_##type, find_split_##type, find_certified_##type }
+#define SIGNSPLIT_FINDER(kind, type) .kind = find_##kind##_##type,
+#define SIGNSPLIT_FINDERS(type) Finders{SIGNSPLIT_KERNEL_KINDS(SIGNSPLIT_FINDER, type)},
 
 }  // namespace
 
 KernelEntry find_kernel(KernelKind kind, Strategy strategy, DType dtype, index_t batch) {
   const bool one_token = token_block(batch) == 1;
-  const Finders types[] = {SIGNSPLIT_FINDERS(f32), SIGNSPLIT_FINDERS(bf16), SIGNSPLIT_FINDERS(f16),
-                           SIGNSPLIT_FINDERS(int8)};  // in the order of DType
+  const Finders types[] = {SIGNSPLIT_KERNEL_TYPES(SIGNSPLIT_FINDERS)};
   const auto index = static_cast<std::size_t>(dtype);
   if (index >= std::size(types)) return {};
   const Finders& find = types[index];

@@ -1,7 +1,9 @@
-// The consumer warps of unfused and row_fused: what they do with the rows that come through the ring.
+// The consumer warps: what all strategies do with the rows that come through the ring.
 #pragma once
 
+#include "counted.hpp"
 #include "products.hpp"
+#include "signsplit/unit_decision.hpp"
 #include "tile_schedule.hpp"
 
 namespace signsplit::gpu {
@@ -90,7 +92,7 @@ class Consumer {
         total.active_union += block_.load(shared_.counts(warp) + 1);
         total.rechecked += block_.load(shared_.counts(warp) + 2);
       }
-      fill_statistics(total);
+      fill_statistics(total, a_, counted_, phase_);
       if (add) add_to(total, block_.load(to));
       block_.store(to, total);
     });
@@ -100,14 +102,6 @@ class Consumer {
   template <class V>
   using PerLane = typename Block::template PerLane<V>;
   using Stored = typename Weight::Stored;
-
-  /// What every warp counts alike: a block's share of a run stays below 2^32 rows.
-  struct Counted {
-    std::uint32_t parts = 0, tiles = 0, up_rows = 0, gate_rows = 0, down_rows = 0, h_units = 0, reduced_columns = 0, scales = 0;
-    std::uint32_t panels = 0, plane_units = 0, survivors = 0;  // certified
-    std::uint64_t tile_elems = 0;                              // sign_split: of W1 (and as many of the gate), by K tiles
-    std::uint32_t redone = 0, repaired = 0, down_again = 0;
-  };
 
   // ---- products ----
 
@@ -207,13 +201,8 @@ class Consumer {
     if (((strict_tokens_ >> token) & 1u) != 0) return true;
     return a_.weights.input_nonfinite != nullptr && block_.load(a_.weights.input_nonfinite + unit) != 0;
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE bool unit_open(float pre, float up) const {
-    const Activation act = a_.problem.activation;
-    return is_open(act, pre) && (act.kind != ActivationKind::drelu || !(up <= 0.0f));
-  }
-  [[nodiscard]] SIGNSPLIT_DEVICE float unit_h(int unit, int token, float pre, float up) {
-    const Activation act = a_.problem.activation;
-    return a_.problem.gated ? activate_gated(act, pre, up, strict(unit, token)) : signsplit::activate(act, pre);
+  [[nodiscard]] SIGNSPLIT_DEVICE float hidden_value(int unit, int token, float pre, float up) {
+    return unit_h(a_.problem, pre, up, a_.problem.gated && strict(unit, token));
   }
   /// Whether row `unit` of W2 must be read although nothing is to be added: to skip it would hide a 0·∞.
   [[nodiscard]] SIGNSPLIT_DEVICE bool never_skipped(int unit) {
@@ -274,44 +263,6 @@ class Consumer {
   int tiled_scales_ = 0;  // int8: scales that the K tiles of a row read
 
  private:
-  SIGNSPLIT_DEVICE void fill_statistics(Statistics& total) const {
-    const auto tokens_bytes = static_cast<std::uint64_t>(a_.problem.batch * 4);
-    const auto row_bytes = static_cast<std::uint64_t>(a_.shape.d_padded * dtype_bytes(a_.problem.dtype));
-    const std::uint64_t columns = static_cast<std::uint64_t>(a_.shape.d_padded);
-    total.tiles = counted_.tiles;
-    total.bytes_scales = counted_.scales * static_cast<std::uint64_t>(kScaleBytes);
-    total.bytes_up = counted_.up_rows * row_bytes;
-    total.bytes_gate = counted_.gate_rows * row_bytes;
-    total.bytes_down = counted_.down_rows * row_bytes;
-    total.pushed_rows = counted_.down_rows - counted_.repaired;
-    if (a_.plan.strategy == Strategy::sign_split) {
-      const std::uint64_t tiles = counted_.tile_elems * static_cast<std::uint64_t>(dtype_bytes(a_.problem.dtype));
-      total.bytes_scales += total.rechecked * static_cast<std::uint64_t>((a_.problem.gated ? 2 : 1) * kScaleBytes *
-                                                                         scale_count(a_.problem, 0, a_.shape.d_padded));
-      const std::uint64_t again = (counted_.redone + total.rechecked) * row_bytes;
-      total.bytes_up += tiles + again;
-      if (a_.problem.gated) total.bytes_gate += tiles + again;
-      total.bytes_up_again = a_.problem.gated ? 2 * again : again;
-      total.bytes_down_again = counted_.down_again * row_bytes;
-      total.redone = counted_.redone;
-      total.repaired = counted_.repaired;
-    }
-    total.bytes_plane = counted_.panels * static_cast<std::uint64_t>(a_.plane.layout.bytes());
-    total.certified = counted_.plane_units - counted_.survivors;
-    total.refined = counted_.survivors;
-    total.bytes_h = counted_.h_units * tokens_bytes;
-    if (phase_ != Phase::second_product) total.bytes_x = counted_.parts * columns * tokens_bytes;
-    if (phase_ != Phase::first_product) total.bytes_y = counted_.parts * columns * tokens_bytes;
-    total.bytes_y += static_cast<std::uint64_t>(a_.plan.parts) * counted_.reduced_columns * tokens_bytes;
-  }
-  /// Statistics are words of 64 bits, one after the other.
-  SIGNSPLIT_DEVICE static void add_to(Statistics& total, const Statistics& more) {
-    auto* words = reinterpret_cast<std::uint64_t*>(&total);
-    const auto* other = reinterpret_cast<const std::uint64_t*>(&more);
-    SIGNSPLIT_UNROLL
-    for (int i = 0; i < static_cast<int>(sizeof(Statistics) / sizeof(std::uint64_t)); ++i) words[i] += other[i];
-  }
-
   template <class Visit>
   SIGNSPLIT_DEVICE void for_owned_y(Visit&& visit) {
     for_chunks(a_.launch, 1, 0, static_cast<int>(a_.shape.d_padded), [&](const Chunk& chunk) {

@@ -159,9 +159,9 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
         const float pre =
             this->biased(a_.problem.gated ? a_.weights.gate_bias : a_.weights.up_bias, unit, first_sum(state, i, b));
         const float up = has_up ? this->biased(a_.weights.up_bias, unit, block_.load(state.up + i * tokens + b)) : 0.0f;
-        const bool is = this->unit_open(pre, up);
+        const bool is = unit_open(a_.problem.activation, pre, up);
         if (is) open |= 1u << b;
-        h = this->unit_h(unit, b, pre, up);
+        h = this->hidden_value(unit, b, pre, up);
         this->write_mask(unit, b, is);
       }
       wanted = wanted || h != 0.0f;  // true for NaN

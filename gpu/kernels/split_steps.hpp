@@ -1,72 +1,12 @@
 // sign_split: K tile by K tile, what is summed so far goes through W2 at once, and is repaired at the end of the hidden tile.
-// Producer and consumers go through the same rounds; a round is one K tile, the last one of a hidden tile repairs too.
+// What is pushed and what repairs it: signsplit/unit_decision.hpp.
 #pragma once
 
 #include "consumer.hpp"
-#include "producer.hpp"
-#include "split_unit.hpp"
+#include "exact_dot.hpp"
+#include "split_rounds.hpp"
 
 namespace signsplit::gpu {
-
-/// Numbers the lists of a block, of each kind in its own sequence.
-class ListNumbers {
- public:
-  SIGNSPLIT_DEVICE int next(ListKind kind) { return kind == ListKind::down ? down_++ : kind == ListKind::up ? up_++ : first_++; }
-
- private:
-  int first_ = 0, up_ = 0, down_ = 0;
-};
-
-/// Goes over the K tiles of the tiles of a block's parts: steps.round(tile, k).
-template <class Block, class Steps>
-SIGNSPLIT_DEVICE void run_split_parts(Block& block, const KernelArguments& a, Steps& steps) {
-  const int k_tiles = static_cast<int>(k_tile_count(a.plan, a.shape));
-  int first_number = 0;
-  for (index_t part = block.cta(); part < a.plan.parts; part += block.ctas()) {
-    TileFinder all(a.problem);
-    walk(a.plan, a.shape, Phase::fused, part, all);
-    steps.begin(part, Phase::fused, all);
-    SIGNSPLIT_NO_UNROLL
-    for (int n = 0; n < all.count(); ++n) {
-      TileFinder finder(a.problem, n);
-      walk(a.plan, a.shape, Phase::fused, part, finder);
-      const HiddenRange hidden = finder.found();
-      steps.round(Tile{static_cast<int>(hidden.begin), static_cast<int>(hidden.size()), first_number + n / k_tiles}, finder.k());
-    }
-    steps.finish();
-    first_number += all.count() / k_tiles;
-  }
-}
-
-template <class Block>
-class SplitProducerSteps {
- public:
-  SIGNSPLIT_DEVICE SplitProducerSteps(Block& block, const KernelArguments& a) : a_(a), copier_(block, a) {}
-
-  SIGNSPLIT_DEVICE void begin(index_t, Phase, const TileFinder&) {}
-  SIGNSPLIT_DEVICE void finish() {}
-  SIGNSPLIT_DEVICE void round(Tile tile, KRange k) {
-    const DeviceWeights& w = a_.weights;
-    const bool gated = a_.problem.gated;
-    const std::byte* first = gated ? w.gate : w.up;
-    copier_.copy_range(first, tile.begin, tile.units, static_cast<int>(k.begin), static_cast<int>(k.end));
-    if (gated) copier_.copy_range(w.up, tile.begin, tile.units, static_cast<int>(k.begin), static_cast<int>(k.end));
-    copy_list(w.down, tile, ListKind::down);
-    if (!k.last) return;
-    copy_list(first, tile, ListKind::survivors);
-    if (gated) copy_list(w.up, tile, ListKind::up);
-    copy_list(w.down, tile, ListKind::down);
-  }
-
- private:
-  SIGNSPLIT_DEVICE void copy_list(const std::byte* matrix, Tile tile, ListKind kind) {
-    copier_.copy_list(matrix, tile.begin, kind, numbers_.next(kind));
-  }
-
-  const KernelArguments& a_;
-  RowCopier<Block> copier_;
-  ListNumbers numbers_;
-};
 
 template <class Block, class Weight, int T>
 class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
@@ -176,7 +116,7 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
         if (gated) up = this->biased(a_.weights.up_bias, unit, up);
         if (a_.weights.up_bias != nullptr) absolute += std::fabs(block_.load(a_.weights.up_bias + unit));
       }
-      c = push_coefficient(a_, split, z, up, absolute, [&](float pre, float u) { return this->unit_h(unit, token, pre, u); });
+      c = push_coefficient(a_.plan, a_.problem, split, z, up, absolute);
       if (!is_finite(c)) {  // the streams overflow where z need not: the unit is redone at the end of the tile
         c = 0.0f;
         stopped = true;
@@ -206,7 +146,7 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
       settle_exactly(tile, state, base, doubt);
       block_.lanes([&](int lane) {
         const int i = this->owned_unit(base + lane);
-        if (i < tile.units) decide_unit(tile.begin + i, i, state, doubt[lane]);
+        if (i < tile.units) decide_unit(i, state, doubt[lane]);
       });
     }
   }
@@ -216,17 +156,21 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
     for (int b = 0; b < a_.problem.batch; ++b) {
       const int at = i * tokens() + b;
       if (block_.load(state.stopped + at) != 0.0f) continue;
+      const Activation act = a_.problem.activation;
+      const SplitUnit split = load_unit(state, at);
+      const float pre = split_pre(a_.plan, split), up = split_up(a_.problem, split);
       const double norm = block_.load(shared_.norms() + b);
       const bool gated = a_.problem.gated;
-      const double first = mass(norm, gated ? a_.weights.gate_norms : a_.weights.up_norms, first_bias(), unit);
-      const double up = gated ? mass(norm, a_.weights.up_norms, a_.weights.up_bias, unit) : 0.0;
-      if (sign_in_doubt(a_, load_unit(state, at), first, up)) doubt |= 1u << b;
+      if (sign_in_doubt(act, pre, bound(norm, gated ? a_.weights.gate_norms : a_.weights.up_norms, first_bias(), unit)) ||
+          (up_sign_matters(act, pre) && sign_in_doubt(act, up, bound(norm, a_.weights.up_norms, a_.weights.up_bias, unit)))) {
+        doubt |= 1u << b;
+      }
     }
     return doubt;
   }
-  [[nodiscard]] SIGNSPLIT_DEVICE double mass(double x_norm, const float* norms, const float* bias, int unit) {
-    return x_norm * static_cast<double>(block_.load(norms + unit)) +
-           (bias == nullptr ? 0.0 : std::fabs(static_cast<double>(block_.load(bias + unit))));
+  [[nodiscard]] SIGNSPLIT_DEVICE double bound(double x_norm, const float* norms, const float* bias, int unit) {
+    const float b = bias == nullptr ? 0.0f : block_.load(bias + unit);
+    return rounding_bound(a_.plan, a_.shape, mass_bound(x_norm, block_.load(norms + unit), b));
   }
 
   /// Exact sums for the units in doubt, by the whole warp: pre and up receive their values, absolute the sign (drelu: that
@@ -248,7 +192,7 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
   SIGNSPLIT_DEVICE void settle_one(Tile tile, const TileState& state, int i, int token) {
     const Activation act = a_.problem.activation;
     const int unit = tile.begin + i, at = i * tokens() + token;
-    const float threshold = act.kind == ActivationKind::fatrelu ? act.threshold : 0.0f;
+    const float threshold = opening_threshold(act);
     SIGNSPLIT_NO_UNROLL
     for (int matrix = 0; matrix < (a_.problem.gated ? 2 : 1); ++matrix) {
       const bool is_first = matrix == 0, is_gate = is_first && a_.problem.gated;
@@ -260,36 +204,36 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
       block_.lanes([&](int lane) {
         if (lane != 0) return;
         block_.store((is_first ? state.pre : state.up) + at, exact[lane].value);
-        if (is_first) block_.store(state.absolute + at, exact[lane].sign > 0 ? 1.0f : 0.0f);
-        if (!is_first && act.kind == ActivationKind::drelu && !(exact[lane].value > 0.0f)) block_.store(state.absolute + at, 0.0f);
+        const bool open = is_first ? exact[lane].sign > 0 : exactly_open(act, block_.load(state.absolute + at) != 0.0f, exact[lane].value);
+        block_.store(state.absolute + at, open ? 1.0f : 0.0f);
       });
     }
   }
 
-  SIGNSPLIT_DEVICE void decide_unit(int unit, int i, const TileState& state, std::uint32_t doubt) {
+  SIGNSPLIT_DEVICE void decide_unit(int i, const TileState& state, std::uint32_t doubt) {
     bool redo_row = false;
     for (int b = 0; b < a_.problem.batch; ++b) {
       const int at = i * tokens() + b;
       const SplitUnit split = load_unit(state, at);
       const bool in_doubt = ((doubt >> b) & 1u) != 0;
-      bool redo = block_.load(state.stopped + at) != 0.0f, open = false;
-      float c = 0.0f;
-      if (!redo) {
-        open = this->unit_open(split_sum(a_, split), a_.problem.gated ? split.negative : 0.0f);
+      const bool stopped = block_.load(state.stopped + at) != 0.0f;
+      bool open = false;
+      Correction correction{0.0f, true};
+      if (!stopped) {
+        open = unit_open(a_.problem.activation, split_pre(a_.plan, split), split_up(a_.problem, split));
         const bool exact_open = in_doubt ? block_.load(state.absolute + at) != 0.0f : open;
-        if (exact_open != open) {
+        if (exact_open == open) {
+          correction = signsplit::correction(a_.plan, a_.problem, split, open, in_doubt);
+        } else {
           open = exact_open;
           const float up = a_.problem.gated ? block_.load(state.up + at) : 0.0f;
-          const float h = open ? this->unit_h(unit, b, block_.load(state.pre + at), up) : 0.0f;
-          c = a_.plan.variant == Variant::ignore ? 0.0f : h - split.pushed;
-        } else {
-          c = correction(a_, split, open, in_doubt, redo);
+          correction = settled_correction(a_.plan, a_.problem, split, open, block_.load(state.pre + at), up);
         }
       }
-      block_.store(state.coefficients + at, c);
-      block_.store(state.stopped + at, redo ? 1.0f : 0.0f);
+      block_.store(state.coefficients + at, correction.c);
+      block_.store(state.stopped + at, correction.redo ? 1.0f : 0.0f);
       block_.store(state.absolute + at, open ? 1.0f : 0.0f);
-      redo_row = redo_row || redo;
+      redo_row = redo_row || correction.redo;
     }
     block_.store(state.wanted + i, redo_row ? kAdds : 0u);
   }
@@ -332,8 +276,8 @@ class SplitConsumerSteps : public Consumer<Block, Weight, T, true> {
       if (block_.load(state.stopped + at) != 0.0f) {
         const float pre = this->biased(first_bias(), unit, block_.load(state.pre + at));
         const float up = a_.problem.gated ? this->biased(a_.weights.up_bias, unit, block_.load(state.up + at)) : 0.0f;
-        is = this->unit_open(pre, up);
-        c = this->unit_h(unit, b, pre, up) - block_.load(state.pushed + at);
+        is = unit_open(a_.problem.activation, pre, up);
+        c = this->hidden_value(unit, b, pre, up) - block_.load(state.pushed + at);
         block_.store(state.coefficients + at, c);
       }
       if (is) open |= 1u << b;

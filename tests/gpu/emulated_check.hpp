@@ -24,16 +24,17 @@ inline Expected run_on_cpu(const Weights& weights, const Plan& plan, const std::
   return e;
 }
 
-/// The emulated GPU gives the CPU's bits, mask and statistics.
-inline void check_same(const Weights& weights, const Plan& plan, const std::vector<float>& x, index_t batch, std::uint64_t seed,
-                gpu::DeviceLimits limits = kSmallDevice) {
+/// The emulated GPU gives the CPU's bits, mask and statistics. Returns what it gave.
+inline Emulation check_same(const Weights& weights, const Plan& plan, const std::vector<float>& x, index_t batch,
+                            std::uint64_t seed, gpu::DeviceLimits limits = kSmallDevice) {
   INFO(describe(weights.problem(batch)), " ", label(plan), ", order ", seed);
   const Expected expected = run_on_cpu(weights, plan, x, batch);
-  const Emulation got = emulate(weights, plan, x, batch, seed, limits);
+  Emulation got = emulate(weights, plan, x, batch, seed, limits);
   REQUIRE(got.error == "");
   CHECK(same_bits(got.y, expected.y));
   CHECK(got.mask == expected.mask);
   CHECK(to_json(got.statistics) == to_json(expected.statistics));
+  return got;
 }
 
 }  // namespace signsplit::test

@@ -1,5 +1,6 @@
 #include "emulated_ffn.hpp"
 
+#include "kernel_names.hpp"
 #include "kernels/row_kernels.hpp"
 #include "kernels/split_steps.hpp"
 #include "signsplit/certificate.hpp"
@@ -143,6 +144,7 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
   std::vector<std::vector<EmulatedGrid::Kernel>> runs(1);
   for (int index = 0; index < gpu::kernel_count(plan); ++index) {
     if (index > 0 && !side_by_side) runs.emplace_back();
+    result.kernels.push_back(kernel_name(gpu::kernel_kind_at(plan, index), plan.strategy, a.problem.dtype, batch));
     runs.back().push_back({body_of(gpu::kernel_kind_at(plan, index), a), a.launch.ctas, a.launch.consumer_warps,
                            static_cast<std::size_t>(a.launch.shared.bytes)});
   }

@@ -16,6 +16,7 @@ struct Emulation {
   std::vector<float> y;
   std::vector<std::uint8_t> mask;
   Statistics statistics;
+  std::vector<std::string> kernels;  ///< that ran, by name
 };
 
 /// A small device: 3 multiprocessors, so that parts and slices are dealt unevenly, and stages of a few rows.
