@@ -41,16 +41,6 @@ EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) 
   return gpu::token_block(a.problem.batch) == 1 ? body_of<Weight, 1>(kind, a) : body_of<Weight, 4>(kind, a);
 }
 
-EmulatedGrid::Body body_of(gpu::KernelKind kind, const gpu::KernelArguments& a) {
-  switch (a.problem.dtype) {
-    case DType::f32: return body_of<gpu::WeightF32>(kind, a);
-    case DType::bf16: return body_of<gpu::WeightBf16>(kind, a);
-    case DType::f16: return body_of<gpu::WeightF16>(kind, a);
-    case DType::int8: return body_of<gpu::WeightInt8>(kind, a);
-  }
-  return {};
-}
-
 /// Per row: it holds an infinity or a NaN. Empty when none does.
 template <class IsBad>
 std::vector<std::uint8_t> bad_rows(index_t rows, IsBad&& is_bad) {
@@ -95,6 +85,16 @@ struct QuantizedInput {
 };
 
 }  // namespace
+
+EmulatedGrid::Body emulated_kernel(gpu::KernelKind kind, const gpu::KernelArguments& a) {
+  switch (a.problem.dtype) {
+    case DType::f32: return body_of<gpu::WeightF32>(kind, a);
+    case DType::bf16: return body_of<gpu::WeightBf16>(kind, a);
+    case DType::f16: return body_of<gpu::WeightF16>(kind, a);
+    case DType::int8: return body_of<gpu::WeightInt8>(kind, a);
+  }
+  return {};
+}
 
 Emulation emulate(const Weights& weights, const Plan& plan, std::span<const float> x, index_t batch, std::uint64_t seed,
                   gpu::DeviceLimits limits, Fault fault, bool side_by_side) {
@@ -145,7 +145,7 @@ Emulation emulate(const Weights& weights, const Plan& plan, std::span<const floa
   for (int index = 0; index < gpu::kernel_count(plan); ++index) {
     if (index > 0 && !side_by_side) runs.emplace_back();
     result.kernels.push_back(kernel_name(gpu::kernel_kind_at(plan, index), plan.strategy, a.problem.dtype, batch));
-    runs.back().push_back({body_of(gpu::kernel_kind_at(plan, index), a), a.launch.ctas, a.launch.consumer_warps,
+    runs.back().push_back({emulated_kernel(gpu::kernel_kind_at(plan, index), a), a.launch.ctas, a.launch.consumer_warps,
                            static_cast<std::size_t>(a.launch.shared.bytes)});
   }
   const auto matrix_bytes = static_cast<std::size_t>(weights.d_ff() * weights.row_bytes());

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "emulated_block.hpp"
-#include "launch_shape.hpp"
+#include "kernel_arguments.hpp"
 #include "signsplit/weights.hpp"
 
 namespace signsplit::test {
@@ -18,6 +18,9 @@ struct Emulation {
   Statistics statistics;
   std::vector<std::string> kernels;  ///< that ran, by name
 };
+
+/// The program of a warp of one kernel. The arguments are borrowed.
+[[nodiscard]] EmulatedGrid::Body emulated_kernel(gpu::KernelKind kind, const gpu::KernelArguments& arguments);
 
 /// A small device: 3 multiprocessors, so that parts and slices are dealt unevenly, and stages of a few rows.
 inline constexpr gpu::DeviceLimits kSmallDevice{3, 24 * 1024, 2, 5};

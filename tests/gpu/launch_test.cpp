@@ -4,7 +4,10 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
 #include <string>
+
+#include "kernel_names.hpp"
 
 using namespace signsplit;
 
@@ -71,6 +74,25 @@ TEST_CASE("a plan has the kernels that its phases need, by the names that profil
   REQUIRE(unfused->kernels.size() == 2);
   CHECK(std::string(unfused->kernels[0].name) == "signsplit_first_bf16_t1");
   CHECK(std::string(unfused->kernels[1].name) == "signsplit_second_bf16_t1");
+}
+
+TEST_CASE("every step of every strategy and stored type has its kernel, for one token and for more, and there are no others") {
+  std::set<std::string> found;
+  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::sign_split, Strategy::certified}) {
+    const Plan plan = default_plan(kProblem, strategy, true);
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
+      for (index_t batch = 1; batch <= gpu::kMaxBatch; ++batch) {
+        for (int i = 0; i < gpu::kernel_count(plan); ++i) {
+          const gpu::KernelKind kind = gpu::kernel_kind_at(plan, i);
+          const gpu::KernelEntry kernel = gpu::find_kernel(kind, strategy, dtype, batch);
+          REQUIRE(kernel.function != nullptr);
+          CHECK(kernel.name == test::kernel_name(kind, strategy, dtype, batch));
+          found.insert(kernel.name);
+        }
+      }
+    }
+  }
+  CHECK(found == test::all_kernel_names());
 }
 
 TEST_CASE("bytes in flight: at least 48 KiB per multiprocessor, fewer stages when asked for") {
