@@ -20,10 +20,12 @@ struct Tile {
   Weights weights;
   std::vector<float> x, coefficients;  // [batch, columns], [rows, batch]
   AlignedBuffer packed_x, y, sums;
+  cpu::RowList up, down, next;
 
   Tile(Weights layer, index_t batch)
       : weights(std::move(layer)), x(synthetic_input(batch, kColumns, 2)), coefficients(synthetic_input(batch, kRows, 3)),
-        packed_x(x.size() * sizeof(float)), y(x.size() * sizeof(float)), sums(coefficients.size() * sizeof(float)) {}
+        packed_x(x.size() * sizeof(float)), y(x.size() * sizeof(float)), sums(coefficients.size() * sizeof(float)),
+        up(rows(weights.up())), down(rows(weights.down())) {}
 
   [[nodiscard]] cpu::RowList rows(const std::byte* matrix) const {
     return {matrix, weights.row_bytes(), weights.row_bytes(), nullptr, 0, kRows};
@@ -36,32 +38,36 @@ const std::uint16_t* bits(std::span<const bf16> scales) { return scales.empty() 
 
 cpu::DotRows dot_arguments(Tile& tile, index_t batch) {
   const Weights& w = tile.weights;
-  cpu::DotRows a{};
-  a.list = tile.rows(w.up());
-  a.x = tile.x.data();
-  a.x_stride = kColumns;
-  a.packed_x = floats(tile.packed_x);
-  a.batch = batch;
-  a.k = kColumns;
-  a.first = a.last = true;
-  a.sums = floats(tile.sums);
-  a.scales = bits(w.up_scales());
-  a.scale_stride = w.input_groups();
-  a.group = w.group();
-  return a;
+  return {.list = tile.up,
+          .next = tile.next,
+          .asked_bytes = 0,
+          .x = tile.x.data(),
+          .x_stride = kColumns,
+          .packed_x = floats(tile.packed_x),
+          .batch = batch,
+          .k = kColumns,
+          .first = true,
+          .last = true,
+          .partials = nullptr,
+          .sums = floats(tile.sums),
+          .absolute_sums = nullptr,
+          .scales = bits(w.up_scales()),
+          .scale_stride = w.input_groups(),
+          .group = w.group(),
+          .k_begin = 0};
 }
 
 cpu::AddRows add_arguments(Tile& tile, index_t batch) {
-  cpu::AddRows a{};
-  a.list = tile.rows(tile.weights.down());
-  a.coefficients = tile.coefficients.data();
-  a.y = floats(tile.y);
-  a.y_stride = kColumns;
-  a.batch = batch;
-  a.columns = kColumns;
-  a.scales = bits(tile.weights.down_scales());
-  a.group = tile.weights.group();
-  return a;
+  return {.list = tile.down,
+          .next = tile.next,
+          .asked_bytes = 0,
+          .coefficients = tile.coefficients.data(),
+          .y = floats(tile.y),
+          .y_stride = kColumns,
+          .batch = batch,
+          .columns = kColumns,
+          .scales = bits(tile.weights.down_scales()),
+          .group = tile.weights.group()};
 }
 
 void run_tile(benchmark::State& state, cpu::Isa isa, DType dtype, bool dot, index_t batch) {

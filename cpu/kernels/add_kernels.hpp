@@ -22,7 +22,7 @@ inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
   }
   for (index_t k = 0; k < a.columns; k += kPartials) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) ahead.template step<static_cast<int>(sizeof(T))>();
+    for (int r = 0; r < R; ++r) ahead.template step<static_cast<int>(sizeof(T))>(r);
     const ColumnScales<L, T, count> scales(a, i, k);
 #pragma GCC unroll 8
     for (int v = 0; v < count; ++v) {
@@ -47,13 +47,13 @@ inline void add_rows_of_token(const AddRows& a) {
   const index_t count = a.list.row_count, within = ahead_bytes(1) / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
-      ahead.over(4 * a.list.bytes, [&](auto& steps) { add_block<L, T, 4>(a, i, steps); });
+      ahead.template over<4>(4 * a.list.bytes, [&](auto& steps) { add_block<L, T, 4>(a, i, steps); });
       i += 4;
     } else if (within >= 2 && i + 2 <= count && share_scales<T>(a, i, i + 1)) {
-      ahead.over(2 * a.list.bytes, [&](auto& steps) { add_block<L, T, 2>(a, i, steps); });
+      ahead.template over<2>(2 * a.list.bytes, [&](auto& steps) { add_block<L, T, 2>(a, i, steps); });
       i += 2;
     } else {
-      ahead.over(a.list.bytes, [&](auto& steps) { add_block<L, T, 1>(a, i, steps); });
+      ahead.template over<1>(a.list.bytes, [&](auto& steps) { add_block<L, T, 1>(a, i, steps); });
       ++i;
     }
   }

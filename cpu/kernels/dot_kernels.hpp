@@ -31,7 +31,7 @@ inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
   for (index_t k = 0; k < a.k;) {
     const index_t end = row.enter_group(k);
     for (; k < end; k += kPartials) {
-      ahead.template step<static_cast<int>(sizeof(T))>();
+      ahead.template step<static_cast<int>(sizeof(T))>(0);
 #pragma GCC unroll 64
       for (int v = 0; v < count; ++v) {
         acc[v] = L::fma(L::load(a.x + k + v * L::width), row.at(0, k + v * L::width), acc[v]);
@@ -186,7 +186,7 @@ void dot_rows(const DotRows& a) {
   }
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
   for (index_t i = 0; i < a.list.row_count; ++i) {
-    ahead.over(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
+    ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
   }
 }
 

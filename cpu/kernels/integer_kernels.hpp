@@ -8,7 +8,8 @@ namespace signsplit::cpu {
 /// sums[i][b] = chain over the groups g of row i, ascending: sum = fma(float(A_g), scale_g, sum), from +0, where A_g is the
 /// exact sum of w·x over the group's elements.
 struct DotIntegers {
-  RowList list, next;         ///< whole rows of int8
+  const RowList& list;        ///< whole rows of int8
+  const RowList& next;
   index_t asked_bytes;
   const signed char* x;       ///< [batch, elems], zero-padded
   const std::int32_t* x_sums; ///< [batch, groups]: the sum of a token's x over each group
@@ -22,7 +23,8 @@ struct DotIntegers {
 
 /// sums[b] += Σ_i coefficients[i][b] · row i of the list.
 struct AddIntegers {
-  RowList list, next;
+  const RowList& list;
+  const RowList& next;
   index_t asked_bytes;
   const std::int16_t* coefficients;  ///< [row_count, batch], each in [−127, 127]
   std::int32_t* sums;         ///< [batch, columns], 64-byte aligned

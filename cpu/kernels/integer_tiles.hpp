@@ -38,6 +38,14 @@ inline void dot_integers_block(const DotIntegers& a, index_t i, index_t b, Step&
 template <class I>
 void dot_integers(const DotIntegers& a) {
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  if (a.batch == 1) {
+    for (index_t i = 0; i < a.list.row_count; ++i) {
+      ahead.template over<1>(a.list.bytes, [&](auto& steps) {
+        dot_integers_block<I, 1>(a, i, 0, [&] { steps.template step<1>(0); });
+      });
+    }
+    return;
+  }
   index_t passes = 0;
   for_token_blocks<I>(a.batch, [&](auto, index_t) { ++passes; });
   const auto step = [&] { ahead.step_shared(64, passes); };
@@ -47,14 +55,15 @@ void dot_integers(const DotIntegers& a) {
 }
 
 /// R rows at a time: a sum is loaded and stored once for R of them.
-template <class I, int R>
-inline void add_integers_block(const AddIntegers& a, index_t i, ReadAhead<1>& ahead) {
+template <class I, int R, class Ahead>
+inline void add_integers_block(const AddIntegers& a, index_t i, Ahead& ahead) {
   const Int8* w[R];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) w[r] = reinterpret_cast<const Int8*>(row_address(a.list, i + r));
   const std::int16_t* c = a.coefficients + i * a.batch;
   for (index_t k = 0; k < a.columns; k += 64) {
-    ahead.template step<R>();
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) ahead.template step<1>(r);
     for (index_t d = k; d < k + 64; d += I::width) {
       typename I::vector wv[R];
 #pragma GCC unroll 4
@@ -75,8 +84,10 @@ template <class I>
 void add_integers(const AddIntegers& a) {
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
   index_t i = 0;
-  for (; i + 2 <= a.list.row_count; i += 2) add_integers_block<I, 2>(a, i, ahead);
-  if (i < a.list.row_count) add_integers_block<I, 1>(a, i, ahead);
+  for (; i + 2 <= a.list.row_count; i += 2) {
+    ahead.template over<2>(2 * a.list.bytes, [&](auto& steps) { add_integers_block<I, 2>(a, i, steps); });
+  }
+  if (i < a.list.row_count) ahead.template over<1>(a.list.bytes, [&](auto& steps) { add_integers_block<I, 1>(a, i, steps); });
 }
 
 /// One FMA a value: the same in every instruction set, and too rare to be worth vectors of its own.

@@ -31,7 +31,8 @@ constexpr index_t ahead_bytes(index_t batch) { return batch > 1 ? 128 * 1024 : 8
 ///   partials[i][b][p] continues from earlier K tiles unless `first`; p takes k ≡ p (mod 64), ascending, one FMA each;
 ///   when `last`, sums[i][b] = fold of the 64 partials (upper half onto the lower: 32, 16, 8, 4, 2, 1).
 struct DotRows {
-  RowList list, next;
+  const RowList& list;        ///< by reference: copies would wait for the stores that made them, and the loads before those
+  const RowList& next;
   index_t asked_bytes;
   const float* x;             ///< [batch, x_stride], advanced to the first column of the K tile
   index_t x_stride;           ///< elements
@@ -57,7 +58,8 @@ struct PackX {
 
 /// y[b] += Σ_i coefficients[i][b] · row i of the list, i ascending, one FMA per element.
 struct AddRows {
-  RowList list, next;
+  const RowList& list;
+  const RowList& next;
   index_t asked_bytes;
   const float* coefficients;  ///< [row_count, batch]
   float* y;                   ///< [batch, y_stride], 64-byte aligned

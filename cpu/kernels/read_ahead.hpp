@@ -18,17 +18,24 @@ inline const char* row_address(const RowList& list, index_t i) {
   return static_cast<const char*>(list.matrix) + row_number(list, i) * list.row_bytes;
 }
 
-/// A stretch of addresses without a bend, to be asked for step by step. Small enough to live in a register: the cursor below
-/// lives in memory, and a kernel that moves it at every step took 1.3 times as long from the last-level cache (bf16, rows of
-/// 768 elements).
+/// Asks for `Lines` cache lines from `at` on.
+template <int Level, int Lines>
+inline void ask_for(const char* at) {
+#pragma GCC unroll 8
+  for (int i = 0; i < Lines; ++i) __builtin_prefetch(at + i * 64, 0, 4 - Level);
+}
+
+// What a kernel asks for while it reads some rows, step by step. These live in registers: the cursor below lives in memory, and
+// a kernel that moves it at every step took 1.3 times as long from the last-level cache (bf16, rows of 768 elements).
+
+/// Addresses that lie in one piece.
 template <int Level>
 class Stretch {
  public:
   explicit Stretch(const char* at) : at_(at) {}
   template <int Lines>
-  void step() {
-#pragma GCC unroll 8
-    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * 64, 0, 4 - Level);
+  void step(int) {
+    ask_for<Level, Lines>(at_);
     at_ += Lines * 64;
   }
 
@@ -36,45 +43,98 @@ class Stretch {
   const char* at_;
 };
 
+/// Addresses up to `bend`, then those from `then` on. Steps end at the bend.
+template <int Level>
+class BentStretch {
+ public:
+  BentStretch(const char* at, const char* bend, const char* then) : at_(at), bend_(bend), then_(then) {}
+  template <int Lines>
+  void step(int) {
+    ask_for<Level, Lines>(at_);
+    at_ += Lines * 64;
+    at_ = at_ == bend_ ? then_ : at_;
+  }
+
+ private:
+  const char *at_, *bend_, *then_;
+};
+
+/// R rows, anywhere, in step with R rows that are read.
+template <int Level, int R>
+class RowStretches {
+ public:
+  explicit RowStretches(const char* const (&rows)[R]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) at_[r] = rows[r];
+  }
+  template <int Lines>
+  void step(int row) {
+    ask_for<Level, Lines>(at_[row]);
+    at_[row] += Lines * 64;
+  }
+
+ private:
+  const char* at_[R];
+};
+
 /// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them. Level: the cache that is filled.
 template <int Level>
 class ReadAhead {
  public:
-  /// The first `asked_bytes` of the list were asked for by the kernel before; asks for the others up to the distance.
+  /// The first `asked_bytes` of the list were asked for by the kernel before; asks for the others up to the distance. For scattered
+  /// rows that is a whole number of them, so that a row begins to be asked for when one begins to be read.
   ReadAhead(const RowList& list, const RowList& next, index_t asked_bytes, index_t distance_bytes)
       : list_(&list), next_(&next) {
     enter(list);
     index_t left = asked_bytes < distance_bytes ? asked_bytes : distance_bytes;
-    const index_t burst = distance_bytes - left;
+    const bool whole_rows = list.rows != nullptr && list.bytes < distance_bytes;
+    const index_t burst = (whole_rows ? ceil_div(distance_bytes, list.bytes) * list.bytes : distance_bytes) - left;
     while (list_ != nullptr && left >= end_ - at_) {
       left -= end_ - at_;
       next_row();
     }
     at_ += left;
-    for (index_t bytes = 0; bytes < burst; bytes += kLine) step<1>();
+    for (index_t bytes = 0; bytes < burst; bytes += kLine) step<1>(0);
   }
 
   /// Asks for the next `Lines` cache lines. Rows must be whole multiples of them.
   template <int Lines>
-  void step() {
-#pragma GCC unroll 8
-    for (int i = 0; i < Lines; ++i) __builtin_prefetch(at_ + i * kLine, 0, 4 - Level);
+  void step(int) {
+    ask_for<Level, Lines>(at_);
     at_ += Lines * kLine;
     if (at_ >= end_) next_row();
   }
 
-  /// Calls read(something with step) for a kernel that will move the cursor by `bytes` in all: a Stretch where they lie in
-  /// one piece, else the cursor itself.
-  template <class Read>
+  /// Calls read(something with step) for a kernel that reads R rows and so moves the cursor by `bytes` in all, in steps of each
+  /// row in turn: something in registers where the rows ahead allow it, else the cursor itself.
+  template <int R, class Read>
   void over(index_t bytes, Read&& read) {
-    if (end_ - at_ < bytes) {
+    const index_t left = end_ - at_;
+    if (left >= bytes) {
+      Stretch<Level> stretch(at_);
+      at_ += bytes;
+      if (at_ == end_) next_row();
+      read(stretch);
+    } else if (R > 1 && at_ == last_ && list_ != nullptr && list_->rows != nullptr && i_ + R <= list_->row_count) {
+      const char* rows[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) rows[r] = row_address(*list_, i_ + r);
+      RowStretches<Level, R> stretches(rows);
+      i_ += R - 1;
+      next_row();
+      read(stretches);
+    } else if (left + bytes_of_next_piece() >= bytes) {
+      const char *from = at_, *bend = end_;
+      next_row();
+      BentStretch<Level> stretch(from, bend, at_);
+      if (list_ != nullptr) {
+        at_ += bytes - left;
+        if (at_ == end_) next_row();
+      }
+      read(stretch);
+    } else {
       read(*this);
-      return;
     }
-    Stretch<Level> stretch(at_);
-    at_ += bytes;
-    if (at_ == end_) next_row();
-    read(stretch);
   }
 
   /// For kernels that read a block of rows in several passes: every pass counts the bytes that it reads, and the cursor
@@ -83,12 +143,12 @@ class ReadAhead {
     due_ += bytes;
     while (due_ >= passes * kLine) {
       due_ -= passes * kLine;
-      step<1>();
+      step<1>(0);
     }
   }
 
  private:
-  static constexpr index_t kLine = 64;  // bytes
+  static constexpr index_t kLine = 64, kLots = index_t{1} << 40;  // bytes
 
   void enter(const RowList& list) {
     if (list.row_count == 0) {
@@ -96,10 +156,16 @@ class ReadAhead {
       next_row();
       return;
     }
-    const bool in_one_piece = list.rows == nullptr && list.bytes == list.row_bytes;  // one long row, then
-    i_ = in_one_piece ? list.row_count - 1 : 0;
+    i_ = in_one_piece(list) ? list.row_count - 1 : 0;  // one long row, then
     at_ = last_ = row_address(list, 0);
-    end_ = at_ + (in_one_piece ? list.row_count : 1) * list.bytes;
+    end_ = at_ + bytes_of_piece(list);
+  }
+  static bool in_one_piece(const RowList& list) { return list.rows == nullptr && list.bytes == list.row_bytes; }
+  static index_t bytes_of_piece(const RowList& list) { return (in_one_piece(list) ? list.row_count : 1) * list.bytes; }
+  /// Of what next_row() goes to: where nothing is left, any number, because the same lines are asked for again.
+  index_t bytes_of_next_piece() const {
+    if (list_ != nullptr && i_ + 1 < list_->row_count) return list_->bytes;
+    return next_ != nullptr && next_->row_count > 0 ? bytes_of_piece(*next_) : kLots;
   }
   void next_row() {
     if (list_ != nullptr && ++i_ < list_->row_count) {
