@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -23,15 +24,18 @@ constexpr int kMaxThreads = 1024;
 constexpr int kMaxPhases = 3;
 
 /// Items of one phase, dealt to the workers as contiguous ranges; a worker that is done takes from the others' ranges.
-/// Which worker takes an item never shows in the result.
+/// Which worker takes an item, and whether ranges are gone through backwards, never shows in the result.
 class WorkQueue {
  public:
-  void reset(index_t items, int workers) {
+  void reset(index_t items, int workers, bool backwards) {
     for (int w = 0; w < workers; ++w) {
-      ranges_[static_cast<std::size_t>(w)].next.store(items * w / workers, std::memory_order_relaxed);
-      ranges_[static_cast<std::size_t>(w)].end = items * (w + 1) / workers;
+      Range& range = ranges_[static_cast<std::size_t>(w)];
+      range.begin = items * w / workers;
+      range.end = items * (w + 1) / workers;
+      range.next.store(range.begin, std::memory_order_relaxed);
     }
     workers_ = workers;
+    backwards_ = backwards;
   }
   void resize(int workers) { ranges_ = std::vector<Range>(static_cast<std::size_t>(workers)); }
 
@@ -41,7 +45,7 @@ class WorkQueue {
       Range& range = ranges_[static_cast<std::size_t>((worker + offset) % workers_)];
       if (range.next.load(std::memory_order_relaxed) >= range.end) continue;
       const index_t item = range.next.fetch_add(1, std::memory_order_relaxed);
-      if (item < range.end) return item;
+      if (item < range.end) return backwards_ ? range.begin + range.end - 1 - item : item;
     }
     return -1;
   }
@@ -49,12 +53,13 @@ class WorkQueue {
  private:
   struct alignas(64) Range {
     std::atomic<index_t> next{0};
-    index_t end = 0;
+    index_t begin = 0, end = 0;
     Range() = default;
     Range(const Range&) {}
   };
   std::vector<Range> ranges_;
   int workers_ = 0;
+  bool backwards_ = false;
 };
 
 int resolve_threads(const Options& options) {
@@ -68,6 +73,13 @@ double norm_upper_bound(const float* x, index_t n) {
   return std::sqrt(sum) * (1.0 + 0x1p-52 * static_cast<double>(n + 4));
 }
 
+/// 1 or 0. No early end, so that it can be vectors.
+std::uint8_t any_nonfinite(const float* x, index_t n) {
+  unsigned found = 0;
+  for (index_t k = 0; k < n; ++k) found |= std::fabs(x[k]) <= std::numeric_limits<float>::max() ? 0u : 1u;
+  return static_cast<std::uint8_t>(found);
+}
+
 }  // namespace
 
 struct Ffn::State {
@@ -78,6 +90,8 @@ struct Ffn::State {
   const KernelTable* kernels = nullptr;
   CertifyKernel certify = nullptr;
   bool exact_mask = false;
+  // Every second run goes backwards through its parts: the same layer again, it begins with what is left of it in the caches.
+  bool backwards = true;
   std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
   AlignedBuffer memory;
   Workspace workspace;
@@ -178,8 +192,7 @@ void Ffn::State::load_x(std::span<const float> x) {
     float* to = workspace.x + b * shape.d_padded;
     std::copy_n(from, problem.d_model, to);
     std::fill(to + problem.d_model, to + shape.d_padded, 0.0f);
-    workspace.x_nonfinite[b] =
-        std::all_of(from, from + problem.d_model, [](float v) { return std::isfinite(v); }) ? 0 : 1;
+    workspace.x_nonfinite[b] = any_nonfinite(from, problem.d_model);
     if (plan.strategy == Strategy::sign_split || exact_mask) workspace.x_norms[b] = norm_upper_bound(from, problem.d_model);
     if (plan.strategy == Strategy::certified) {
       const PanelLayout layout = certificate->layout();
@@ -255,12 +268,13 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.load_x(x);
   }
   std::fill(s.statistics.begin(), s.statistics.end(), Statistics{});
+  s.backwards = !s.backwards;
   for (int phase = 0; phase < phase_count(s.plan); ++phase) {
-    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads);
+    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads, s.backwards);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
                        active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify, s.exact_mask,
-                       &integer_kernels_for(s.report.isa)};
+                       &integer_kernels_for(s.report.isa), s.backwards};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

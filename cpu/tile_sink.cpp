@@ -33,6 +33,7 @@ void open_units(Activation a, const float* pre, index_t count, std::uint8_t* ope
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
   part_ = part_range(run_.plan, run_.shape, part);
+  following_ = !run_.backwards ? part_.end : part > 0 ? part_range(run_.plan, run_.shape, part - 1).begin : run_.shape.d_ff;
   const index_t elems = run_.problem.batch * run_.shape.d_padded;
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
@@ -61,9 +62,10 @@ RowList TileSink::rows_of(Matrix matrix, HiddenRange units, KRange k) const {
   return list;
 }
 
-/// The next tile of the part, or the first of the next part, which the same worker takes more often than not.
+/// The next tile of the part, or the first of the part that follows.
 RowList TileSink::next_tile(HiddenRange hidden, Matrix matrix) const {
-  const HiddenRange next{hidden.end, std::min(hidden.end + hidden.size(), run_.shape.d_ff)};
+  const index_t begin = hidden.end < part_.end ? hidden.end : following_;
+  const HiddenRange next{begin, std::min(begin + hidden.size(), run_.shape.d_ff)};
   return rows_of(matrix, next, matrix == Matrix::down ? whole_row() : k_range(run_.plan, run_.shape, 0));
 }
 
@@ -256,8 +258,13 @@ float TileSink::biased(Matrix matrix, index_t unit, float sum) const {
 void TileSink::add_bias(Matrix matrix, HiddenRange hidden, float* sums) const {
   const std::span<const float> bias = bias_of(matrix);
   if (bias.empty()) return;
+  const float* const values = bias.data() + hidden.begin;
+  if (run_.problem.batch == 1) {  // vectors
+    for (index_t i = 0; i < hidden.size(); ++i) sums[i] += values[i];
+    return;
+  }
   for (index_t i = 0; i < hidden.size(); ++i) {
-    for (index_t b = 0; b < run_.problem.batch; ++b) sums[at(i, b)] += bias[static_cast<std::size_t>(hidden.begin + i)];
+    for (index_t b = 0; b < run_.problem.batch; ++b) sums[at(i, b)] += values[i];
   }
 }
 

@@ -32,6 +32,7 @@ struct RunContext {
   CertifyKernel certify = nullptr;
   bool exact_mask = false;
   const IntegerKernels* integers = nullptr;  ///< w8a8 only
+  bool backwards = false;                    ///< workers take parts in descending order
 };
 
 /// One worker's sink. Satisfies WalkSink.
@@ -131,6 +132,7 @@ class TileSink {
     index_t first = 0, bytes = 0;
   } announced_;                           // the rows that the last kernel call has begun to ask for
   HiddenRange part_ = {};
+  index_t following_ = 0;                 // first unit of the part that this worker takes next, more often than not
   index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
   float* y_part_ = nullptr;               // [batch, y_stride]
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
