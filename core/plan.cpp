@@ -152,9 +152,9 @@ Plan default_plan(const Problem& problem, Strategy strategy, bool skip) {
   plan.skip = skip;
   // 256 units make a part worth its partial y and its turn in the tree; 32 parts feed the cores of most machines.
   plan.parts = std::clamp<index_t>(problem.d_ff / 256, 1, 32);
-  // Long tiles change less often between the two matrices: 128 units took 8 % less time than 32 from memory and from the
-  // last-level cache, 256 no less than 128 (2-core Xeon virtual machine).
-  plan.hidden_tile = std::clamp<index_t>(ceil_div(problem.d_ff, plan.parts), 1, 128);
+  // Long tiles change less often between the two matrices: 128 units took 8 % less time than 32 (2-core Xeon virtual machine), 256
+  // 1 to 3 % less than 128, from memory and from the last-level cache, 512 no less than 256 (2-core Zen 5 virtual machine).
+  plan.hidden_tile = std::clamp<index_t>(ceil_div(problem.d_ff, plan.parts), 1, 256);
   if (strategy == Strategy::certified) {
     plan.skip = true;
     // Every tile goes from the plane to the rows that are left and back: 512 units took 6 % less time than 128.
