@@ -337,25 +337,21 @@ void TileSink::finish_units(HiddenRange hidden) {
       }
     }
   }
+  std::uint64_t sum = 0;
+  for (index_t i = 0; i < at(hidden.size(), 0); ++i) sum += tile_.open[i];
+  statistics_.active += sum;
   if (run_.problem.batch == 1) {
-    std::uint64_t open = 0;
-    for (index_t i = 0; i < hidden.size(); ++i) open += tile_.open[i];
-    statistics_.active += open;
-    statistics_.active_union += open;
+    statistics_.active_union += sum;
     if (run_.active_mask != nullptr) std::copy_n(tile_.open, hidden.size(), run_.active_mask + hidden.begin);
     return;
   }
+  const index_t batch = run_.problem.batch;
   for (index_t i = 0; i < hidden.size(); ++i) {
-    bool any = false;
-    for (index_t b = 0; b < run_.problem.batch; ++b) {
-      const bool open = tile_.open[at(i, b)] != 0;
-      any |= open;
-      statistics_.active += open ? 1 : 0;
-      if (run_.active_mask != nullptr) {
-        run_.active_mask[b * run_.problem.d_ff + hidden.begin + i] = open ? 1 : 0;
-      }
+    const std::uint8_t* const open = tile_.open + at(i, 0);
+    statistics_.active_union += std::memchr(open, 1, static_cast<std::size_t>(batch)) != nullptr ? 1 : 0;
+    for (index_t b = 0; b < batch && run_.active_mask != nullptr; ++b) {
+      run_.active_mask[b * run_.problem.d_ff + hidden.begin + i] = open[b];
     }
-    statistics_.active_union += any ? 1 : 0;
   }
 }
 

@@ -64,14 +64,15 @@ inline void add_rows_of_token(const AddRows& a) {
 // coefficients in registers (R = 8: coefficients come from memory). Strips of y in registers over many rows are no faster
 // with 16 lanes and take 1.5 times as long with 8, because the rows' lines then conflict in that cache.
 
-template <class L>
+template <class L, int B>
 constexpr int rows_at_once() {
-  return L::width == 1 ? 1 : 8;
+  if (L::width == 1) return 1;
+  return L::accumulators / B < 8 ? L::accumulators / B : 8;
 }
 
 /// Rows i, i + 1, ..., i + R − 1 of the list into columns [begin, end) of tokens [b, b + B). The rows share their scales.
-template <class L, class T, int R, int B, class Step>
-inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Step&& step) {
+template <class L, class T, int R, int B, class Ahead>
+inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Ahead ahead) {
   using V = typename L::vector;
   constexpr int count = kPartials / L::width;
   const T* w[R];
@@ -82,9 +83,10 @@ inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, ind
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) c[r][t] = L::broadcast(a.coefficients[(i + r) * a.batch + b + t]);
   }
-  float* const y = a.y + b * a.y_stride;
+  const index_t y_stride = a.y_stride;  // a copy, because y might be a's own memory for all that the compiler knows
+  float* const y = a.y + b * y_stride;
   for (index_t k = begin; k < end; k += kPartials) {
-    step(R);
+    ahead.step();
     for (int n = 0; n < count; ++n) {
       const index_t d = k + n * L::width;
       const ColumnScales<L, T, 1> scales(a, i, d);
@@ -93,28 +95,28 @@ inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, ind
       for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
 #pragma GCC unroll 8
       for (int t = 0; t < B; ++t) {
-        V sum = L::load_aligned(y + t * a.y_stride + d);
+        V sum = L::load_aligned(y + t * y_stride + d);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
-        L::store_aligned(y + t * a.y_stride + d, sum);
+        L::store_aligned(y + t * y_stride + d, sum);
       }
     }
   }
 }
 
 /// Rows [first, last) of the list, which lie within the distance of the cursor and so in the second-level cache by now.
-template <class L, class T, int B, class Step>
-inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, Step&& step) {
-  constexpr int R = rows_at_once<L>();
+template <class L, class T, int B, class Ahead>
+inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, Ahead&& ahead) {
+  constexpr int R = rows_at_once<L, B>();
   constexpr index_t block = 4096 / B;  // columns: 16 KiB of y
   for (index_t begin = 0; begin < a.columns; begin += block) {
     const index_t end = begin + block < a.columns ? begin + block : a.columns;
     for (index_t i = first; i < last;) {
       if (i + R <= last && share_scales<T>(a, i, i + R - 1)) {
-        add_panel<L, T, R, B>(a, i, b, begin, end, step);
+        add_panel<L, T, R, B>(a, i, b, begin, end, ahead(R, end - begin));
         i += R;
       } else {
-        add_panel<L, T, 1, B>(a, i, b, begin, end, step);
+        add_panel<L, T, 1, B>(a, i, b, begin, end, ahead(1, end - begin));
         ++i;
       }
     }
@@ -127,12 +129,14 @@ inline void add_rows_of_batch(const AddRows& a) {
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, distance);
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto, index_t) { ++passes; });
-  const auto step = [&](int rows) { ahead.step_shared(rows * kPartials * static_cast<index_t>(sizeof(T)), passes); };
-  constexpr index_t at_once = rows_at_once<L>();
-  const index_t within = distance / a.list.bytes / at_once * at_once, rows = within > 0 ? within : at_once;
+  const auto pace = [&](int rows, index_t elems) {
+    return ahead.pace(rows * elems * static_cast<index_t>(sizeof(T)), passes, elems / kPartials);
+  };
+  constexpr index_t at_least = 24;  // a multiple of rows_at_once() for 8, 4 and 2 tokens
+  const index_t within = distance / a.list.bytes / at_least * at_least, rows = within > 0 ? within : at_least;
   for (index_t i = 0; i < a.list.row_count; i += rows) {
     const index_t end = i + rows < a.list.row_count ? i + rows : a.list.row_count;
-    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { add_row_group<L, T, decltype(size)::value>(a, i, end, b, step); });
+    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { add_row_group<L, T, decltype(size)::value>(a, i, end, b, pace); });
   }
 }
 

@@ -48,9 +48,11 @@ void dot_integers(const DotIntegers& a) {
   }
   index_t passes = 0;
   for_token_blocks<I>(a.batch, [&](auto, index_t) { ++passes; });
-  const auto step = [&] { ahead.step_shared(64, passes); };
   for (index_t i = 0; i < a.list.row_count; ++i) {
-    for_token_blocks<I>(a.batch, [&](auto size, index_t b) { dot_integers_block<I, decltype(size)::value>(a, i, b, step); });
+    for_token_blocks<I>(a.batch, [&](auto size, index_t b) {
+      auto steps = ahead.pace(a.list.bytes, passes, a.list.bytes / 64);
+      dot_integers_block<I, decltype(size)::value>(a, i, b, [&] { steps.step(); });
+    });
   }
 }
 

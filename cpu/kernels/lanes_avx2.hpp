@@ -53,6 +53,21 @@ struct LanesAvx2 {
     half = _mm_add_ss(half, _mm_movehdup_ps(half));
     return _mm_cvtss_f32(half);
   }
+  /// fold() of 8 vectors at once: lane n of the result is that of v[n].
+  static vector fold_all(const vector (&v)[8]) {
+    __m256 four[4], two[2];
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) {
+      const __m256 a = v[n], b = v[n + 4];
+      four[n] = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    for (int n = 0; n < 2; ++n) {
+      const __m256d a = _mm256_castps_pd(four[n]), b = _mm256_castps_pd(four[n + 2]);
+      two[n] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    }
+    const __m256 one = _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xdd));
+    return _mm256_permute_ps(one, 0xd8);
+  }
 };
 
 }  // namespace signsplit::cpu

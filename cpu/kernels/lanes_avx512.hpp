@@ -56,6 +56,26 @@ struct LanesAvx512 {
     half = _mm_add_ss(half, _mm_movehdup_ps(half));
     return _mm_cvtss_f32(half);
   }
+  /// fold() of 16 vectors at once: lane n of the result is that of v[n].
+  static vector fold_all(const vector (&v)[16]) {
+    __m512 eight[8], four[4], two[2];
+#pragma GCC unroll 8
+    for (int n = 0; n < 8; ++n) {
+      const __m512 a = v[n], b = v[n + 8];
+      eight[n] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) {
+      const __m512 a = eight[n], b = eight[n + 4];
+      four[n] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
+    for (int n = 0; n < 2; ++n) {
+      const __m512d a = _mm512_castps_pd(four[n]), b = _mm512_castps_pd(four[n + 2]);
+      two[n] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    const __m512 one = _mm512_add_ps(_mm512_shuffle_ps(two[0], two[1], 0x88), _mm512_shuffle_ps(two[0], two[1], 0xdd));
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15), one);
+  }
 };
 
 }  // namespace signsplit::cpu

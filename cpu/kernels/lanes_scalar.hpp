@@ -38,6 +38,7 @@ struct LanesScalar {
   static vector mul(vector a, vector b) { return a * b; }
   static vector abs(vector a) { return std::fabs(a); }
   static float fold(vector v) { return v; }
+  static vector fold_all(const vector (&v)[1]) { return v[0]; }
 };
 
 }  // namespace signsplit::cpu
