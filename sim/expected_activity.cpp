@@ -17,9 +17,6 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-/// The probability that something true of a token with probability p is true of at least one of B tokens.
-double any_of_batch(double p, index_t batch) { return 1.0 - std::pow(1.0 - std::clamp(p, 0.0, 1.0), static_cast<double>(batch)); }
-
 /// b. Fractions 0 and 1 stand for a bias beyond all doubt.
 double bias_for(double open) {
   if (!(open > 0.0)) return -40.0;
@@ -115,6 +112,10 @@ double doubtful(const Problem& problem, const Plan& plan, double bias) {
 }
 
 }  // namespace
+
+double any_of_batch(double p, index_t batch) noexcept {
+  return 1.0 - std::pow(1.0 - std::clamp(p, 0.0, 1.0), static_cast<double>(batch));
+}
 
 double normal_cdf(double x) noexcept { return 0.5 * std::erfc(-x * 0.70710678118654752440); }
 

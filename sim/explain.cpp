@@ -106,9 +106,12 @@ Result<Explanation> explain(const Scenario& fused, const Scenario& unfused, cons
       }, kFarthest);
     }
     const double active = fused.activity.active;
-    search.look_at("active", "1", active, [&](double factor) {
-      return gap_of(with_active(fused, factor), with_active(unfused, factor), machine);
-    }, active > 0.0 ? 1.0 / active : 1.0);
+    const GapAt model_gap = [&](double factor) { return gap_of(with_active(fused, factor), with_active(unfused, factor), machine); };
+    const std::optional<double> modelled = model_gap(1.0);
+    if (modelled && (*modelled > 0.0) == (search.today > 0.0)) {  // else measurements say otherwise than the model that the flip is sought in
+      Search of_model{explanation, *modelled};
+      of_model.look_at("active", "1", active, model_gap, active > 0.0 ? 1.0 / active : 1.0);
+    }
     std::stable_sort(explanation.flips.begin(), explanation.flips.end(), [](const Flip& x, const Flip& y) {
       return std::abs(std::log(x.factor)) < std::abs(std::log(y.factor));
     });

@@ -42,8 +42,9 @@ Result<std::vector<RankedPlan>> predict_candidates(const PlanRequest& request, c
         continue;
       }
     }
+    const Activity activity = request.activity_of ? request.activity_of(plan) : shared;
     const Result<Prediction> prediction =
-        predict({request.problem, plan, shared, request.residency, request.threads, request.isa, request.launch_mode}, machine);
+        predict({request.problem, plan, activity, request.residency, request.threads, request.isa, request.launch_mode}, machine);
     if (prediction.ok()) {
       ranked.push_back({plan, *prediction, 0.0});
     } else if (failure.ok()) {

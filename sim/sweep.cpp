@@ -20,6 +20,7 @@ Status check(const SweepRequest& request, std::span<const Machine> machines) {
   for (const auto& [name, empty] : axes) {
     if (empty) return invalid_argument(std::string("sweep: ") + name + " must not be empty");
   }
+  if (request.activity_of && request.actives.size() != 1) return invalid_argument("sweep: with activity_of, actives must have one element");
   return {};
 }
 
@@ -69,8 +70,9 @@ Status evaluate(SweepPoint& point, const SweepRequest& request, const Machine& m
   for (const Plan& standard : lossless_default_plans(problem)) {
     Plan plan = plan_on(machine, problem, standard);
     if (!is_fused(plan)) plan.launch = request.unfused_launch;
+    const Activity activity = request.activity_of ? request.activity_of(plan, problem) : Activity{.active = point.active};
     const Result<Prediction> prediction =
-        predict_time({problem, plan, {.active = point.active}, request.residency, request.threads, {}, request.launch_mode}, machine);
+        predict_time({problem, plan, activity, request.residency, request.threads, {}, request.launch_mode}, machine);
     if (!prediction.ok()) return prediction.status();
     (is_fused(plan) ? fused : unfused).offer(plan, *prediction);
   }

@@ -1,5 +1,10 @@
 #include "tools/analysis_json.hpp"
 
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
 namespace signsplit::tools {
 namespace {
 
@@ -30,7 +35,77 @@ Json view_json(const OverflowView& view, bool integer) {
   return json;
 }
 
+/// The number under a key, from `least` to `most`; NaN and a message when it is something else.
+class Reader {
+ public:
+  Reader(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
+    if (!object.is_object()) fail("must be an object");
+  }
+  double number(const char* key, double least, double most) {
+    if (!problem_.empty()) return 0;
+    const auto found = object_.find(key);
+    if (found == object_.end() || !found->is_number()) return fail(fmt::format("needs a number \"{}\"", key));
+    const double value = found->get<double>();
+    if (value >= least && value <= most) return value;
+    return fail(fmt::format("\"{}\" must be from {} to {}", key, least, most));
+  }
+  double fraction(const char* key) { return number(key, 0, 1); }
+  index_t count(const char* key) { return static_cast<index_t>(number(key, 1, static_cast<double>(kMaxExtent))); }
+  /// The elements of an array; none when there is no such key.
+  std::vector<Reader> elements(const char* key) {
+    std::vector<Reader> all;
+    const auto found = problem_.empty() ? object_.find(key) : object_.end();
+    if (found == object_.end()) return all;
+    if (!found->is_array()) fail(fmt::format("\"{}\" must be an array", key));
+    for (std::size_t i = 0; found->is_array() && i < found->size(); ++i) all.emplace_back((*found)[i], fmt::format("{}.{}[{}]", where_, key, i));
+    return all;
+  }
+  void take_problem(const Reader& other) {
+    if (problem_.empty()) problem_ = other.problem_;
+  }
+  [[nodiscard]] Status status() const { return problem_.empty() ? Status{} : invalid_argument(problem_); }
+
+ private:
+  double fail(const std::string& rule) {
+    if (problem_.empty()) problem_ = where_ + ": " + rule;
+    return 0;
+  }
+
+  const Json& object_;
+  std::string where_, problem_;
+};
+
+ActivityReport read_report(Reader& layer) {
+  ActivityReport report;
+  report.units = layer.count("units");
+  report.tokens = layer.count("tokens");
+  report.active = layer.fraction("active");
+  for (Reader& plane : layer.elements("planes")) {
+    report.planes.push_back({.bits = static_cast<int>(plane.number("bits", 2, 8)), .group = plane.count("group"), .executed = plane.fraction("executed")});
+    layer.take_problem(plane);
+  }
+  for (Reader& crossing : layer.elements("crossings")) {
+    const index_t tiles = crossing.count("k_tiles");
+    report.crossings.push_back({tiles, crossing.fraction("wrong"), crossing.number("pushed", 0, static_cast<double>(std::max<index_t>(tiles, 1)))});
+    layer.take_problem(crossing);
+  }
+  return report;
+}
+
 }  // namespace
+
+Result<std::vector<ActivityReport>> activity_from_json(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const bool known = json.is_object() && json.contains("layers") && json["layers"].is_array() && !json["layers"].empty();
+  if (!known) return invalid_argument("must be what `signsplit activity --json` writes: an object with an array \"layers\", not empty");
+  std::vector<ActivityReport> reports;
+  for (std::size_t i = 0; i < json["layers"].size(); ++i) {
+    Reader layer(json["layers"][i], fmt::format("layers[{}]", i));
+    reports.push_back(read_report(layer));
+    if (const Status status = layer.status(); !status) return status;
+  }
+  return reports;
+}
 
 Json activity_json(const ActivityReport& report) {
   Json json{{"units", report.units},

@@ -90,8 +90,15 @@ Result<sim::ChosenPlan> plan_for_executor(const ProblemChoice& choice, sim::Resi
 }
 
 Result<sim::ChosenPlan> plan_for_question(const Question& question) {
-  const sim::PlanRequest request{question.choice.problem, {.active = question.choice.active}, question.residency,
-                                 question.threads, question.isa, question.launch_mode};
+  const Problem& problem = question.choice.problem;
+  const sim::Activity shared = question.activity.of(default_plan(problem, Strategy::row_fused), problem);
+  const sim::PlanRequest request{.problem = problem,
+                                 .activity = {.active = shared.active, .active_union = shared.active_union},
+                                 .residency = question.residency,
+                                 .threads = question.threads,
+                                 .isa = question.isa,
+                                 .launch_mode = question.launch_mode,
+                                 .activity_of = [&](const Plan& plan) { return question.activity.of(plan, problem); }};
   return sim::plan_for(request, question.machine, {.wisdom = sim::wisdom_path()});
 }
 

@@ -77,6 +77,7 @@ void add_predict(CLI::App& app, Context& context) {
       "  signsplit predict --shape 2048x8192 --dtype bf16\n"
       "  signsplit predict --model opt-1.3b --hardware host --threads 1 --active 0.05\n"
       "  signsplit predict --model opt-6.7b --hardware h200 --launch stream\n"
+      "  signsplit predict --shape 512x2048 --activity activity.json\n"
       "  signsplit predict --shape 4096x14336 --gated --batch 4 --json - --hardware my-machine.json");
   add_question_options(command, *options);
   add_json_option(command, context);

@@ -43,6 +43,7 @@ void add_question_options(CLI::App& command, QuestionOptions& options) {
       ->capture_default_str()
       ->group("The machine");
   add_problem_options(command, options.problem);
+  add_activity_option(command, options.activity);
   add_cpu_options(command, options.cpu);
   add_residency_option(command, options.residency);
   add_unfused_launch_option(command, options.unfused_launch);
@@ -50,8 +51,17 @@ void add_question_options(CLI::App& command, QuestionOptions& options) {
 }
 
 Result<Question> resolve(const QuestionOptions& options) {
-  const Result<ProblemChoice> choice = resolve(options.problem);
+  Result<ProblemChoice> choice = resolve(options.problem);
   if (!choice) return choice.status();
+  ActivitySource activity{.active = choice->active};
+  if (!options.activity.empty()) {
+    if (!options.problem.active.empty()) return invalid_argument("--activity and --active exclude each other");
+    Result<ActivitySource> read = read_activity(options.activity);
+    if (!read) return read.status();
+    if (const Status status = read->fits(choice->problem); !status) return invalid_argument(options.activity + ": " + status.message());
+    activity = std::move(*read);
+    choice->active = activity.active;
+  }
   const Result<sim::Residency> residency = parse_residency(options.residency);
   if (!residency) return residency.status();
   const Result<Launch> launch = parse_unfused_launch(options.unfused_launch);
@@ -65,13 +75,13 @@ Result<Question> resolve(const QuestionOptions& options) {
   Result<sim::Machine> machine = sim::find_machine(options.hardware);
   if (!machine) return machine.status();
   return Question{*choice, std::move(*machine), *residency, *launch, *mode, *threads,
-                  isa->has_value() ? std::string(cpu::to_string(**isa)) : std::string()};
+                  isa->has_value() ? std::string(cpu::to_string(**isa)) : std::string(), std::move(activity)};
 }
 
 sim::Scenario Question::scenario(Plan plan) const {
   plan = sim::plan_on(machine, choice.problem, plan);
   if (!is_fused(plan)) plan.launch = unfused_launch;
-  return {choice.problem, plan, {.active = choice.active}, residency, threads, isa, launch_mode};
+  return {choice.problem, plan, activity.of(plan, choice.problem), residency, threads, isa, launch_mode};
 }
 
 Result<std::vector<PredictedPlan>> predict_all(const Question& question) {

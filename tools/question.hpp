@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "signsplit/sim/predict.hpp"
+#include "tools/activity_source.hpp"
 #include "tools/cpu_options.hpp"
 #include "tools/problem_options.hpp"
 
@@ -14,6 +15,7 @@ namespace signsplit::tools {
 
 struct QuestionOptions {
   std::string hardware = "host", residency = "cold", unfused_launch = "one_region", launch = "graph";
+  std::string activity;  ///< a file; empty: --active and the Gaussian model
   ProblemOptions problem;
   CpuOptions cpu;
 };
@@ -35,9 +37,9 @@ struct Question {
   sim::LaunchMode launch_mode = sim::LaunchMode::graph;
   int threads = 0;   ///< 0: the machine's
   std::string isa;   ///< empty: the machine's
+  ActivitySource activity;  ///< `choice.active` is its fraction of active units
 
-  /// The scenario of a plan as the machine would be given it; an unfused one is launched as asked for. Of the activity only
-  /// the fraction of active units is given.
+  /// The scenario of a plan as the machine would be given it; an unfused one is launched as asked for.
   [[nodiscard]] sim::Scenario scenario(Plan plan) const;
 };
 [[nodiscard]] Result<Question> resolve(const QuestionOptions& options);

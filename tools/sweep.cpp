@@ -19,11 +19,12 @@ namespace {
 
 struct SweepOptions {
   std::vector<std::string> shapes{"512x2048", "768x3072", "1024x4096", "2048x8192", "4096x16384"}, batches{"1"}, dtypes{"bf16"},
-      actives{"0.01:1:13"}, hardware{"host"};
-  std::string activation, residency = "cold", unfused_launch = "one_region", launch = "graph", threads = "0", csv, html;
+      actives, hardware{"host"};  // no actives: kDefaultActives, or --activity's
+  std::string activity, activation, residency = "cold", unfused_launch = "one_region", launch = "graph", threads = "0", csv, html;
   bool gated = false;
 };
 
+constexpr const char* kDefaultActives = "0.01:1:13";
 constexpr std::size_t kMostPoints = 10'000'000;
 
 /// "512x2048", or "models": the shapes of all published models, without repetition.
@@ -90,9 +91,25 @@ Status resolve_axes(const SweepOptions& options, sim::SweepRequest& request) {
     request.dtypes.push_back(*dtype);
   }
   request.actives.clear();
-  for (const std::string& text : options.actives) {
+  for (const std::string& text : options.actives.empty() ? std::vector<std::string>{kDefaultActives} : options.actives) {
     if (const Status status = add_actives(text, request); !status) return status;
   }
+  return {};
+}
+
+/// --activity, in place of the axis of --active.
+Status resolve_activity(const std::string& file, sim::SweepRequest& request) {
+  Result<ActivitySource> read = read_activity(file);
+  if (!read) return read.status();
+  const auto source = std::make_shared<const ActivitySource>(std::move(*read));
+  for (const auto& [d_model, d_ff] : request.shapes) {
+    for (const index_t batch : request.batches) {
+      const Status status = source->fits({.d_model = d_model, .d_ff = d_ff, .batch = batch});
+      if (!status) return invalid_argument(file + ": " + status.message());
+    }
+  }
+  request.actives = {source->active};
+  request.activity_of = [source](const Plan& plan, const Problem& problem) { return source->of(plan, problem); };
   return {};
 }
 
@@ -105,6 +122,10 @@ Result<sim::SweepRequest> resolve_request(const SweepOptions& options) {
     if (!activation) return activation.status();
     request.activation = activation->activation;
     request.gated = request.gated || activation->must_be_gated;
+  }
+  if (!options.activity.empty()) {
+    if (!options.actives.empty()) return invalid_argument("--activity and --active exclude each other");
+    if (const Status status = resolve_activity(options.activity, request); !status) return status;
   }
   const Result<sim::Residency> residency = parse_residency(options.residency);
   if (!residency) return residency.status();
@@ -209,7 +230,8 @@ void add_sweep(CLI::App& app, Context& context) {
   list("--shape", options->shapes, "d_model x d_ff, or models: the shapes of all published models", "DxF,...");
   list("--batch", options->batches, "Tokens computed together", "B,...");
   list("--dtype", options->dtypes, "Types of the weights", "T,...");
-  list("--active", options->actives, "Fractions of active units; FROM:TO:COUNT for a geometric row of them", "A,...");
+  list("--active", options->actives, "Fractions of active units; FROM:TO:COUNT for a geometric row of them; default: 0.01:1:13", "A,...");
+  add_activity_option(command, options->activity);
   list("--hardware", options->hardware, "Machines: host, names of `signsplit hardware`, profiles (.json)", "NAME,...");
   command.add_option("--activation", options->activation, "The activation; default: relu")->type_name("A")->group("The FFN");
   command.add_flag("--gated", options->gated, "With a gate matrix")->group("The FFN");

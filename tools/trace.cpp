@@ -88,9 +88,10 @@ Result<ExitCode> trace(const TraceOptions& options, const Context& context) {
   if (!plan) return plan.status();
   const sim::Scenario scenario = question->scenario(*plan);
 
-  std::vector<std::uint8_t> open_units;  // of the measured layer, so that both timelines are of the same rows
+  std::vector<std::uint8_t> open_units = question->activity.open_units(question->choice.problem.batch);
   std::optional<sim::Timeline> measured;
-  if (!options.simulated_only) {
+  if (!options.simulated_only) {  // then those of the measured layer, so that both timelines are of the same rows
+    if (question->activity.mask) return invalid_argument("--activity: a mask's layer is not at hand to be measured; add --simulated-only");
     if (question->threads == 0) question->threads = question->machine.threads;
     Result<sim::Timeline> timeline = measure_timeline(*question, scenario.plan, open_units);
     if (!timeline) return timeline.status();

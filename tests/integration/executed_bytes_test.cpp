@@ -6,6 +6,8 @@
 #include "cpu/random_layer.hpp"
 #include "seed.hpp"
 #include "signsplit/cpu.hpp"
+#include "signsplit/sim/activity.hpp"
+#include "signsplit/sim/planner.hpp"
 #include "signsplit/sim/predict.hpp"
 
 namespace {
@@ -59,6 +61,45 @@ TEST_CASE("bytes predicted are bytes executed, exactly") {
       }
     }
   }
+}
+
+TEST_CASE("bytes predicted from a recorded mask are the bytes that the recorded call executed, exactly") {
+  std::mt19937_64 rng(seed() + 2);
+  for (const auto& [d, f, batch] : std::vector<std::array<index_t, 3>>{{1, 1, 1}, {200, 333, 1}, {96, 500, 5}, {512, 640, 3}}) {
+    for (const ActivationCase& a : all_activations()) {
+      const Storage stored = any_storage(rng);
+      const Problem problem{d, f, batch, stored.dtype, a.activation, a.gated, stored.group};
+      const Weights w = gaussian_layer(problem, true, rng).pack();
+      const std::vector<float> x = gaussian_input(problem, rng);
+      std::vector<float> y(x.size());
+      sim::RecordedMask mask{batch, f, std::vector<std::uint8_t>(static_cast<std::size_t>(batch * f))};
+      for (Plan plan : sim::lossless_default_plans(problem)) {
+        if (plan.strategy == Strategy::certified || (plan.skip && a.activation.kind == ActivationKind::drelu)) continue;
+        plan.parts = std::min<index_t>(f, 1 + static_cast<index_t>(rng() % 6));
+        plan.hidden_tile = 1 + static_cast<index_t>(rng() % 48);
+        auto ffn = cpu::Ffn::create(w, plan, batch, {2, {}});
+        REQUIRE(ffn);
+        REQUIRE(ffn->run(x, y, mask.open));
+        INFO(describe(problem), " ", to_json(plan));
+        REQUIRE(sim::fits(mask, problem));
+        check_equal(sim::count(plan, problem, sim::activity_from(mask, plan, problem)), ffn->report().statistics);
+      }
+    }
+  }
+}
+
+TEST_CASE("a mask of many calls counts as their mean") {
+  const Problem problem{64, 4, 2, DType::f32, {}, false};
+  const Plan plan = default_plan(problem, Strategy::row_fused, true);
+  const sim::RecordedMask mask{5, 4, {1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1}};  // calls of 2 and 2; a rest
+  const sim::Activity activity = sim::activity_from(mask, plan, problem);
+  CHECK(activity.active == 5.0 / 16.0);
+  CHECK(activity.active_union == 4.0 / 8.0);
+  CHECK(activity.pushed == 4.0 / 8.0);
+  CHECK(sim::open_units(mask, 2) == std::vector<std::uint8_t>{1, 0, 0, 0});
+  CHECK_FALSE(sim::fits({5, 5, std::vector<std::uint8_t>(25)}, problem).ok());
+  CHECK_FALSE(sim::fits({1, 4, std::vector<std::uint8_t>(4)}, problem).ok());
+  CHECK_FALSE(sim::fits({2, 4, std::vector<std::uint8_t>(7)}, problem).ok());
 }
 
 TEST_CASE("without skip and repairs the bytes need no run: they follow from plan and problem alone") {

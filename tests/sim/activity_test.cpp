@@ -7,6 +7,7 @@
 
 #include "normal.hpp"
 #include "seed.hpp"
+#include "signsplit/sim/activity.hpp"
 #include "signsplit/sim/predict.hpp"
 #include "signsplit/synthetic.hpp"
 
@@ -156,4 +157,46 @@ TEST_CASE("plans without anything to decide") {
       CHECK(share <= 1.0);
     }
   }
+}
+
+TEST_CASE("reports of activity stand in for the model where they know, and nowhere else") {
+  // Two layers, the second with three times as many pairs.
+  std::vector<ActivityReport> reports(2);
+  reports[0].units = 100;
+  reports[1].units = 300;
+  reports[0].tokens = reports[1].tokens = 10;
+  reports[0].active = 0.5;
+  reports[1].active = 0.1;
+  reports[0].planes = {{.bits = 8, .group = 64, .executed = 0.4}, {.bits = 6, .group = 64, .executed = 0.1}};
+  reports[1].planes = {{.bits = 8, .group = 64, .executed = 0.8}};
+  reports[0].crossings = {{2, 0.25, 1.0}, {4, 0.5, 3.0}};
+  const auto near = [](double value, double expected) { return std::abs(value - expected) <= 8 * 0x1p-53; };
+  const auto of = [&](Plan plan, index_t batch) {
+    const Problem problem{512, 2048, batch, DType::bf16, {}, false};
+    return activity_from(reports, plan, problem);
+  };
+  const Problem problem{512, 2048, 1, DType::bf16, {}, false};
+  Plan certified = default_plan(problem, Strategy::certified, true);
+  CHECK(near(of(certified, 1).active, 0.2));
+  CHECK(near(*of(certified, 1).refined, 1.0 - 0.7));
+  CHECK(near(*of(certified, 2).refined, 1.0 - 0.7 * 0.7));
+  certified.plane_bits = 6;  // of the first layer alone
+  CHECK(near(*of(certified, 1).refined, 0.9));
+  certified.plane_group = 128;
+  CHECK_FALSE(of(certified, 1).refined.has_value());
+  CHECK_FALSE(of(default_plan(problem, Strategy::row_fused, true), 1).refined.has_value());
+
+  Plan interim = default_sign_split_plan(problem, Variant::interim, Repair::selective, true, 4);
+  CHECK(near(*of(interim, 1).pushed, 0.75));
+  CHECK(near(*of(interim, 2).pushed, 1.0 - 0.25 * 0.25));
+  CHECK(near(*of(interim, 1).repaired, 0.5));
+  CHECK_FALSE(of(interim, 1).redone.has_value());
+  interim.repair = Repair::redo;
+  CHECK(near(*of(interim, 1).redone, 0.5));
+  interim.skip = false;  // every row is pushed, whatever was measured
+  CHECK_FALSE(of(interim, 1).pushed.has_value());
+  interim.repair = Repair::full;
+  CHECK_FALSE(of(interim, 1).repaired.has_value());
+  CHECK_FALSE(of(default_sign_split_plan(problem, Variant::interim, Repair::selective, true, 8), 1).pushed.has_value());
+  CHECK_FALSE(of(default_sign_split_plan(problem, Variant::telescoping, Repair::none, true, 4), 1).pushed.has_value());
 }

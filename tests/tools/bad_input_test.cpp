@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "command_runner.hpp"
 #include "layer_files.hpp"
 #include "signsplit/cpu.hpp"
 #include "signsplit/gpu.hpp"
+#include "signsplit/npy.hpp"
 
 using namespace signsplit::test;
+using signsplit::write_npy;
 
 namespace {
 
@@ -265,6 +268,36 @@ TEST_CASE("hostile profiles") {
     const Words words{"predict", "--shape", "64x64", "--hardware", "bad.json"};
     CHECK(broken_refusal(run_signsplit(scratch.path(), words), "bad.json") == "");
   }
+}
+
+TEST_CASE("predictions refuse activity that is none, or of another layer") {
+  const SoundFiles scratch;
+  const auto refused = [&](const Words& more, const std::string& fragment) {
+    for (const char* command : {"predict", "sweep"}) {
+      CAPTURE(fragment);
+      Words words{command, "--shape", "96x300", "--activity"};
+      words.insert(words.end(), more.begin(), more.end());
+      CHECK(broken_refusal(run_signsplit(scratch.path(), words), fragment) == "");
+    }
+  };
+  const auto write = [&](const std::string& text) { std::ofstream(scratch / "a.json") << text; };
+  refused({"missing.json"}, "missing.json");
+  refused({"missing.npy"}, "missing.npy");
+  refused({"x.npy"}, "of 0 and 1");
+  const std::vector<float> mask(2 * 200, 1.0f);
+  REQUIRE(write_npy(scratch / "mask.npy", mask, 2, 200).ok());
+  refused({"mask.npy"}, "200 columns");
+  REQUIRE(write_npy(scratch / "mask.npy", std::vector<float>(2 * 300, 1.0f), 2, 300).ok());
+  refused({"mask.npy", "--batch", "3"}, "2 tokens");
+  refused({"mask.npy", "--active", "0.5"}, "exclude each other");
+  write("{\"layers\": []}");
+  refused({"a.json"}, "a.json: must be what");
+  write("{\"layers\": [{\"units\": 3, \"tokens\": 1, \"active\": 1.5}]}");
+  refused({"a.json"}, "layers[0]: \"active\" must be from 0 to 1");
+  write("{\"layers\": [{\"units\": 3, \"tokens\": 1, \"active\": 0.5, \"planes\": [{\"bits\": 8}]}]}");
+  refused({"a.json"}, "layers[0].planes[0]: needs a number \"group\"");
+  write("{\"layers\": [{\"units\": 3, \"tokens\": 1, \"active\": 0.5, \"crossings\": 7}]}");
+  refused({"a.json"}, "\"crossings\" must be an array");
 }
 
 TEST_CASE("activity and overflow refuse what has no answer") {

@@ -325,6 +325,42 @@ TEST_CASE("auto is a case of bench, whose plan is the planner's, and trace and e
   CHECK(read_text(scratch / "auto.json") == read_text(scratch / "named.json"));
 }
 
+TEST_CASE("predictions from a recorded mask have the bytes of the run that recorded it; reports of activity are taken over") {
+  const LayerFiles scratch;
+  const std::string shape = std::to_string(kD) + "x" + std::to_string(kF), tokens = std::to_string(kTokens);
+  const Words about{"--shape", shape, "--batch", tokens, "--json", "-"};
+  const auto with = [&](Words words, const Words& more) {
+    words.insert(words.end(), about.begin(), about.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return json_of(scratch, words);
+  };
+  const Json predicted_without = with({"predict"}, {});
+  for (const char* strategy : {"row_fused", "unfused"}) {
+    const Json run = run_json(scratch, {"--strategy", strategy, "--skip", "--batch", tokens, "--mask", "mask.npy"});
+    const Json predicted = with({"predict"}, {"--activity", "mask.npy"});
+    for (const Json& one : predicted["cases"]) {
+      if (one["label"] == std::string(strategy) + "+skip") CHECK(one["bytes"] == run["stats"]);
+    }
+    CHECK(predicted["cases"] != predicted_without["cases"]);
+  }
+  const Json mask_trace = with({"trace"}, {"--activity", "mask.npy", "--strategy", "row_fused", "--skip", "--simulated-only", "-o", "t.json"});
+  const Json mean_trace = with({"trace"}, {"--strategy", "row_fused", "--skip", "--simulated-only", "-o", "t.json"});
+  CHECK(mask_trace["simulated_s"] != mean_trace["simulated_s"]);
+
+  const Words measure{"activity", "--weights", "layer.safetensors", "--input", "x.npy", "--json", "a.json"};
+  REQUIRE(run_signsplit(scratch.path(), measure).exit_code == 0);
+  const Json report = Json::parse(read_text(scratch / "a.json"))["layers"][0];
+  const Json cases = json_of(scratch, {"predict", "--shape", shape, "--activity", "a.json", "--json", "-"})["cases"];
+  for (const Json& one : cases) {
+    CHECK(one["bytes"]["active"] == std::lround(report["active"].get<double>() * kF));
+    if (one["strategy"] == "certified") CHECK(one["bytes"]["certified"] == std::lround(report["planes"][0]["executed"].get<double>() * kF));
+  }
+  const Json point = json_of(scratch, {"sweep", "--shape", shape, "--activity", "a.json", "--json", "-"})["points"];
+  REQUIRE(point.size() == 1);
+  CHECK(point[0]["active"] == report["active"]);
+  CHECK(json_of(scratch, {"explain", "--shape", shape, "--activity", "a.json", "--json", "-"}).contains("flips"));
+}
+
 TEST_CASE("predict says that the host is not calibrated") {
   const ScratchDirectory scratch;
   const CommandResult result = run_signsplit(scratch.path(), {"predict", "--shape", "512x2048"});

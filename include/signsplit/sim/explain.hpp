@@ -26,7 +26,8 @@ struct Explanation {
 };
 
 /// Compares a fused with an unfused scenario of the same problem on a machine. The flip of `active` changes the fraction
-/// of active units of both and lets the model derive everything that follows from it; it is looked for in (0, 1].
+/// of active units of both and lets the model derive everything that follows from it; it is looked for in (0, 1], and not at
+/// all where a measured activity decides otherwise than the model of the same fraction.
 /// Parameters whose value is zero have no factor and are not looked at. Errors are those of predict().
 [[nodiscard]] Result<Explanation> explain(const Scenario& fused, const Scenario& unfused, const Machine& machine);
 

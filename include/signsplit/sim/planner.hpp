@@ -18,6 +18,7 @@ struct PlanRequest {
   int threads = 0;         ///< 0: the machine's
   std::string isa = {};    ///< empty: the machine's
   LaunchMode launch_mode = LaunchMode::graph;  ///< GPU
+  std::function<Activity(const Plan&)> activity_of = {};  ///< of a candidate, in place of `activity`: measurements; no part of the key
 };
 
 enum class PlanMode : std::uint8_t {

@@ -1,6 +1,7 @@
 // Sweeps: who wins, over shapes, batches, weight types, activity and machines.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -16,6 +17,8 @@ struct SweepRequest {
   std::vector<index_t> batches{1};
   std::vector<DType> dtypes{DType::bf16};
   std::vector<double> actives{0.1};
+  /// Of a plan, in place of the Gaussian model; `actives` then holds the one fraction that points are labelled with.
+  std::function<Activity(const Plan&, const Problem&)> activity_of = {};
   Activation activation = {};
   bool gated = false;
   Residency residency = Residency::cold;
