@@ -2,8 +2,10 @@
 // what it does when any call of the CUDA runtime fails.
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <set>
 
+#include "device_layer.hpp"
 #include "emulated_check.hpp"
 #include "fake_machine.hpp"
 #include "kernel_names.hpp"
@@ -34,8 +36,8 @@ struct Case {
   std::vector<float> x;
 };
 
-Case make_case(DType dtype, index_t batch, bool gated, std::mt19937_64& rng) {
-  const Problem problem{.d_model = 70, .d_ff = 23, .batch = batch, .dtype = dtype, .gated = gated};
+Case make_case(DType dtype, index_t batch, bool gated, std::mt19937_64& rng, Activation activation = {}) {
+  const Problem problem{.d_model = 70, .d_ff = 23, .batch = batch, .dtype = dtype, .activation = activation, .gated = gated};
   return {problem, gaussian_layer(problem, true, rng).pack(), gaussian_input(problem, rng)};
 }
 
@@ -46,7 +48,8 @@ Plan small_plan(Plan plan) {
 }
 
 /// The kernels of `calls` calls, as they are to be launched.
-std::vector<FakeLaunch> expected_launches(const Plan& plan, const Problem& problem, const gpu::Options& options, int calls, bool from_graph) {
+std::vector<FakeLaunch> expected_launches(const Plan& plan, const Problem& problem, const gpu::Options& options, int calls,
+                                          bool masked = false) {
   const auto device = gpu::find_device(options.device);
   REQUIRE(device.ok());
   const auto launchable = gpu::prepare(plan, problem, *device, options);
@@ -58,7 +61,8 @@ std::vector<FakeLaunch> expected_launches(const Plan& plan, const Problem& probl
     launches.push_back({kernel_name(kind, plan.strategy, problem.dtype, problem.batch), options.device,
                         static_cast<unsigned>(shape.ctas), static_cast<unsigned>(shape.threads()),
                         static_cast<std::size_t>(shape.shared.bytes), options.launch == gpu::Launch::cooperative,
-                        options.launch == gpu::Launch::programmatic && i > 0, options.evict_first, from_graph});
+                        options.launch == gpu::Launch::programmatic && i > 0, options.evict_first, masked,
+                        options.launch != gpu::Launch::stream && !masked});
   }
   return launches;
 }
@@ -92,7 +96,8 @@ TEST_CASE("every plan in every launch mode: the CPU's bits, masks and counters, 
   std::set<std::string> ran;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
     const bool gated = rng() % 2 == 0;
-    const Case on = make_case(dtype, rng() % 2 == 0 ? 1 : 3, gated, rng);
+    const Activation activation = rng() % 2 == 0 ? Activation{} : Activation{ActivationKind::fatrelu, 0.5f};
+    const Case on = make_case(dtype, rng() % 2 == 0 ? 1 : 3, gated, rng, activation);
     const Fresh fresh;
     const int index = static_cast<int>(rng() % 2);
     const auto layer = gpu::DeviceLayer::upload(on.weights, index);
@@ -105,16 +110,21 @@ TEST_CASE("every plan in every launch mode: the CPU's bits, masks and counters, 
       REQUIRE(gpu::can_run(plan, on.problem, options).ok());
       auto ffn = gpu::Ffn::create(*layer, plan, on.problem.batch, options);
       REQUIRE_MESSAGE(ffn.ok(), ffn.message());
-      const bool graph = options.launch != gpu::Launch::stream;
-      for (const bool with_mask : {false, true, false}) {
+      const int graph = options.launch != gpu::Launch::stream ? 1 : 0;
+      fake_machine().graphs = 0;
+      for (const bool with_mask : {false, false, true}) {
         fake_machine().launches.clear();
         check_run(*ffn, on, expected, with_mask);
-        CHECK(fake_machine().launches == expected_launches(plan, on.problem, options, 1, graph && !with_mask));
+        CHECK(fake_machine().launches == expected_launches(plan, on.problem, options, 1, with_mask));
       }
       for (const FakeLaunch& launch : fake_machine().launches) ran.insert(launch.kernel);
-      fake_machine().launches.clear();
-      check_chain(*ffn, {&*layer, &*layer, &*layer}, on.x, expected);
-      CHECK(fake_machine().launches == expected_launches(plan, on.problem, options, 3, graph));
+      CHECK(fake_machine().graphs == graph);  // the second run launches the graph of the first
+      for (int turn = 0; turn < 2; ++turn) {
+        fake_machine().launches.clear();
+        check_chain(*ffn, {&*layer, &*layer, &*layer}, on.x, expected);
+        CHECK(fake_machine().launches == expected_launches(plan, on.problem, options, 3));
+      }
+      CHECK(fake_machine().graphs == 2 * graph);
     }
   }
   CHECK(ran.size() == 20);  // of every kind and type the kernel for one token or the one for more
@@ -123,7 +133,8 @@ TEST_CASE("every plan in every launch mode: the CPU's bits, masks and counters, 
 TEST_CASE("each run has its own x, and a rebound or chained layer is the one that runs") {
   std::mt19937_64 rng(seed() + 31);
   for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused, Strategy::certified, Strategy::sign_split}) {
-    const Case first = make_case(DType::bf16, 2, false, rng), second = make_case(DType::bf16, 2, false, rng);
+    const Activation fatrelu{ActivationKind::fatrelu, 2.0f};  // whose threshold a certificate carries
+    const Case first = make_case(DType::bf16, 2, false, rng, fatrelu), second = make_case(DType::bf16, 2, false, rng, fatrelu);
     const Plan plan = small_plan(default_plan(first.problem, strategy, true));
     INFO(label(plan));
     for (const gpu::Launch launch : kLaunches) {
@@ -155,19 +166,53 @@ TEST_CASE("each run has its own x, and a rebound or chained layer is the one tha
   }
 }
 
-TEST_CASE("rows that are not finite are known on the device, also of a copy") {
+TEST_CASE("a layer and its clone hold every array of the weights, each in memory of its own") {
+  std::mt19937_64 rng(seed() + 37);
+  const Fresh fresh;
+  const Case on = make_case(DType::int8, 1, true, rng);
+  const Weights& w = on.weights;
+  const auto layer = gpu::DeviceLayer::upload(w, 1);
+  REQUIRE(layer.ok());
+  const auto copy = layer->clone();
+  REQUIRE(copy.ok());
+  CHECK(layer->state().id != copy->state().id);
+  CHECK(layer->state().up.get() != copy->state().up.get());
+  const auto bytes = static_cast<std::size_t>(w.d_ff() * w.row_bytes());
+  for (const gpu::DeviceLayer* one : {&*layer, &*copy}) {
+    const gpu::DeviceLayer::State& state = one->state();
+    const auto holds = [](const auto& array, const void* expected, std::size_t expected_bytes) {
+      const std::size_t size = array.count * sizeof *array.get();
+      return size == expected_bytes && size > 0 && std::memcmp(array.get(), expected, size) == 0;
+    };
+    CHECK(holds(state.up, w.up(), bytes));
+    CHECK(holds(state.gate, w.gate(), bytes));
+    CHECK(holds(state.down, w.down(), bytes));
+    CHECK(holds(state.up_bias, w.up_bias().data(), w.up_bias().size_bytes()));
+    CHECK(holds(state.gate_bias, w.gate_bias().data(), w.gate_bias().size_bytes()));
+    CHECK(holds(state.down_bias, w.down_bias().data(), w.down_bias().size_bytes()));
+    CHECK(holds(state.up_norms, w.up_norms().data(), w.up_norms().size_bytes()));
+    CHECK(holds(state.gate_norms, w.gate_norms().data(), w.gate_norms().size_bytes()));
+    CHECK(holds(state.up_scales, w.up_scales().data(), w.up_scales().size_bytes()));
+    CHECK(holds(state.gate_scales, w.gate_scales().data(), w.gate_scales().size_bytes()));
+    CHECK(holds(state.down_scales, w.down_scales().data(), w.down_scales().size_bytes()));
+    CHECK(one->device() == 1);
+  }
+}
+
+TEST_CASE("rows and tokens that are not finite are known on the device, also by a clone") {
   std::mt19937_64 rng(seed() + 35);
   const Fresh fresh;
   const Problem problem{.d_model = 70, .d_ff = 23, .batch = 2, .dtype = DType::f32, .gated = true};
   Layer bad = gaussian_layer(problem, true, rng);
   bad.gate[4 * 70 + 3] = INFINITY;
   bad.down[7 * 23 + 9] = NAN;
-  const Case on{problem, bad.pack(), gaussian_input(problem, rng)};
+  Case on{problem, bad.pack(), gaussian_input(problem, rng)};
+  on.x[75] = NAN;  // the second token, of which no certificate proves anything
   const auto layer = gpu::DeviceLayer::upload(on.weights);
   REQUIRE(layer.ok());
   const auto copy = layer->clone();
   REQUIRE(copy.ok());
-  for (const Strategy strategy : {Strategy::row_fused, Strategy::sign_split}) {
+  for (const Strategy strategy : {Strategy::row_fused, Strategy::sign_split, Strategy::certified}) {
     const Plan plan = small_plan(default_plan(problem, strategy, true));
     const Expected expected = run_on_cpu(on.weights, plan, on.x, 2);
     for (const gpu::DeviceLayer* one : {&*layer, &*copy}) {

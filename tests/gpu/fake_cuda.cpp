@@ -181,7 +181,6 @@ cudaError_t enqueue_copy(void* to, const void* from, std::size_t bytes, cudaMemc
     copy.snapshot.assign(copy.from, copy.from + bytes);
     copy.from = nullptr;
   }
-  (to_host ? all.machine.copies_to_host : all.machine.copies_to_device) += 1;
   target(handle).push_back(std::move(copy));
   return cudaSuccess;
 }
@@ -391,6 +390,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   SIGNSPLIT_ENTER();
+  ++runtime().machine.graphs;
   make(runtime().graph_execs, exec);
   (*exec)->operations = graph->operations;
   return cudaSuccess;
@@ -438,7 +438,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
   Operation operation;
   operation.call = {kernel, *static_cast<const gpu::KernelArguments*>(parameters[0])};
   operation.launch = {kernel->name, device, config->gridDim.x, config->blockDim.x, config->dynamicSmemBytes,
-                      false, false, operation.call.arguments.evict_first, false};
+                      false, false, operation.call.arguments.evict_first, operation.call.arguments.active_mask != nullptr, false};
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     const cudaLaunchAttribute& attribute = config->attrs[i];
     operation.launch.cooperative |= attribute.id == cudaLaunchAttributeCooperative && attribute.val.cooperative != 0;

@@ -29,7 +29,7 @@ struct FakeLaunch {
   int device = 0;
   unsigned blocks = 0, threads = 0;
   std::size_t shared_bytes = 0;
-  bool cooperative = false, dependent = false, evict_first = false, from_graph = false;
+  bool cooperative = false, dependent = false, evict_first = false, writes_mask = false, from_graph = false;
 
   friend bool operator==(const FakeLaunch&, const FakeLaunch&) = default;
 };
@@ -46,7 +46,7 @@ struct FakeMachine {
 
   std::vector<FakeLaunch> launches;
   std::string error;   ///< the first rule that was broken, by a kernel or by the host; then all that follows fails
-  int copies_to_host = 0, copies_to_device = 0;
+  int graphs = 0;      ///< that were made ready to be launched
 };
 
 /// The machine of this process.

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "signsplit/sim/predict.hpp"
 
@@ -53,6 +55,57 @@ TEST_CASE("a calibrated GPU's profile is one that the simulator takes") {
     CAPTURE(figure.first);
     CHECK_FALSE(figure.second.source.empty());
   }
+}
+
+TEST_CASE("every number of the profile is the one that was measured or told") {
+  const gpu::DeviceFigures from = figures();
+  const sim::Machine machine = gpu_profile(from, "2026-01-01T00:00:00Z");
+  const std::map<std::string, double> expected{
+      {"dram.bandwidth_peak", 4e12},
+      {"dram.latency", 2048 * 100 / 0.5e12},  // Little's law at the fewest bytes in flight
+      {"concurrency.smem_per_unit", 232448},
+      {"concurrency.inflight_per_unit", 232448 - 65536},
+      {"concurrency.read_per_unit", 1e11},
+      {"overheads.launch_stream", 2.4e-6},
+      {"overheads.launch_graph", 1.2e-6},
+      {"overheads.launch_pdl", 0.7e-6},
+      {"overheads.launch_cooperative", 1.5e-6},
+      {"overheads.kernel_drain", 0.3e-6},  // the first byte less the latency
+      {"sync.grid_barrier", 1.1e-6},       // by the counter in device memory, as the kernels do it
+  };
+  CHECK(machine.figures.size() == expected.size());
+  for (const auto& [name, value] : expected) {
+    CAPTURE(name);
+    REQUIRE(machine.figures.count(name) == 1);
+    CHECK(same(machine.figures.at(name).value, value));
+  }
+  CHECK(machine.kind == "gpu");
+  CHECK(machine.title == "NVIDIA Made Up-80");
+  CHECK(machine.date == "2026-01-01T00:00:00Z");
+  CHECK(machine.clock_hz.value == 2e9);
+  REQUIRE(machine.levels.size() == 1);
+  CHECK(machine.levels[0].capacity_bytes.value == 50.0 * 1024 * 1024);
+  CHECK(machine.levels[0].shared_by_units == 100);
+  REQUIRE(machine.read_bandwidth.size() == 4);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(machine.read_bandwidth[i].working_set_bytes == from.read_by_footprint_bytes[i].first);
+    CHECK(machine.read_bandwidth[i].bytes_per_s == from.read_by_footprint_bytes[i].second);
+    CHECK(machine.read_bandwidth[i].threads == 100);
+  }
+  CHECK(machine.read_bandwidth[3].working_set_bytes == 1024.0 * 1024 * 1024);
+  REQUIRE(machine.rates.size() == 1);
+  CHECK(machine.rates[0].per_s.value == 2 * 128 * 2e9);  // 128 FMAs per clock, per multiprocessor
+  CHECK(machine.figures.at("concurrency.inflight_per_unit").source.find("32 KiB gave 97 %") != std::string::npos);
+
+  gpu::DeviceFigures ampere = from;
+  ampere.device.compute_major = 8;
+  CHECK(gpu_profile(ampere, "").rates[0].per_s.value == 2 * 64 * 2e9);
+  ampere.device.compute_minor = 6;
+  CHECK(gpu_profile(ampere, "").rates[0].per_s.value == 2 * 128 * 2e9);
+  ampere.first_byte_s = 0.1e-6;  // a difference of two measurements, which noise can turn round
+  ampere.device.memory_peak_Bps = 0;
+  CHECK(gpu_profile(ampere, "").figures.at("overheads.kernel_drain").value == 0);
+  CHECK(gpu_profile(ampere, "").figures.count("dram.bandwidth_peak") == 0);
 }
 
 TEST_CASE("a device without programmatic launches has none in its profile") {

@@ -121,13 +121,33 @@ TEST_CASE("what a GPU measured is on the page and in the JSON; so is why nothing
   CHECK(report_json(data)["gpu_run"].is_null());
   data.gpus.emplace_back();
   data.gpus.back().name = "NVIDIA Made Up";
+  data.gpus.back().index = 3;
+  CHECK(contains(page_of(data), "None was measured: the report was made for the CPU alone."));
+  CHECK(contains(page_of(data), "NVIDIA Made Up"));
+  CHECK(contains(page_of(data), "Nothing is said about GPUs: the report was made for the CPU alone"));
   data.gpu_run = GpuRun{data.gpus.back(), data.machine, "gpu-predictions.json", data.run, {}};
   std::string page = page_of(data);
   CHECK(nesting_error(page) == "");
   CHECK(contains(page, "NVIDIA Made Up"));
+  CHECK(contains(page, "Measured: cuda:3, NVIDIA Made Up."));
   CHECK(contains(page, "gpu-predictions.json"));
+  CHECK_FALSE(contains(page, "Nothing is said about GPUs"));
+  for (const ValidationGroup& group : data.run.groups) {  // of every case its prediction and what was measured
+    for (std::size_t i = 0; i < group.predictions.size(); ++i) {
+      const CaseResult& one = group.measured.cases[i];
+      const double share = static_cast<double>(one.bytes) / one.median_s / group.measured.read_bandwidth_Bps;
+      std::string row = escape_html(one.label) + "</th>";
+      for (const std::string& cell : {time_text(group.predictions[i].prediction.time_s), time_text(one.median_s),
+                                      time_text(one.p10_s) + " – " + time_text(one.p90_s), percent_text(share)}) {
+        row += "<td class=\"n\">" + cell + "</td>";
+      }
+      row += std::string("<td>") + (one.same_bits_as_row_fused ? "same" : "other");
+      CHECK_MESSAGE(contains(page, row), row);
+    }
+  }
   CHECK(report_json(data)["gpu_run"]["points"].size() == data.run.points.size());
   CHECK(report_json(data)["gpu_run"]["device"] == "NVIDIA Made Up");
+  CHECK(report_json(data)["gpu_run"]["index"] == 3);
 
   data.gpu_run->error = kHostile;
   page = page_of(data);
