@@ -1,13 +1,10 @@
 // The certified strategy: a cheap plane of the first matrix proves most closed units closed, and only the others' rows are
 // read (docs/certificate.md).
 //
-// Each kind of bytes (plane, rows of the first matrix, rows of W2) is read as fast as the memory gives it, so time is lost only where
-// one kind follows another. There the last of one asks for the first of the other, which must be known by then: the first
-// survivors are, before the tile's plane is done; rows of W2 wait until the next tile's survivors are computed. What did worse
-// (2-core Zen 5 virtual machine, 4096x16384 in bfloat16 from DRAM, share of the read bandwidth): asking for the survivors' rows while
-// the plane is read, which leaves the memory idle while they are computed from the cache (0.78); the same, and the plane of the tile
-// after the next asked for meanwhile (0.71); a slice of the plane of the next tile between any two rows (0.70); short tiles (128
-// units 0.84, 512 units 0.88).
+// Each kind of bytes (plane, rows of the first matrix, rows of W2) is read nearly as fast as the memory gives it, so time is lost
+// where one kind follows another. There the last of one asks for the first of the other, which must be known by then: the
+// first survivors are, before the tile's plane is done; rows of W2 wait until the next tile's survivors are computed. Rows that lie
+// apart are read four at a time (apart_rows.hpp).
 #include <algorithm>
 #include <bit>
 
@@ -16,15 +13,25 @@
 
 namespace signsplit::cpu {
 
+/// Asks for what is read after the plane. (Inlined by force: GCC drops the call of a function that only prefetches.)
+__attribute__((always_inline)) inline void TileSink::ask_for_first_survivors() const {
+  const Units first{tile_.survivors, static_cast<std::size_t>(std::min(survivors_, kRowsAtOnce))};
+  const RowList rows = rows_of(first_matrix(), first, whole_row());
+  for (const index_t unit : first) {
+    const char* row = static_cast<const char*>(rows.matrix) + unit * rows.row_bytes;
+    for (index_t at = 0; at < std::min(kPieceBytes, rows.bytes); at += 64) __builtin_prefetch(row + at, 0, 3);
+  }
+}
+
 /// Finds the tile's survivors.
 void TileSink::certify(HiddenRange hidden) {
   const Certificate& c = *run_.certificate;
   const index_t first = first_panel(hidden.begin), panels = panels_spanned(hidden.begin, hidden.end);
-  CertifyPanel a{nullptr, c.layout(), run_.workspace.x_tokens, run_.problem.batch, c.threshold(), tile_.certify_sums, nullptr, 0};
+  CertifyPanel a{nullptr, c.layout(), run_.workspace.x_tokens, run_.problem.batch, c.threshold(), tile_.certify_sums};
   survivors_ = 0;
   for (index_t p = first; p < first + panels; ++p) {
     a.panel = reinterpret_cast<const unsigned char*>(c.panel(p));
-    if (p + 1 == first + panels && survivors_ > 0) ask_for_first_survivor(a);
+    if (p + 1 == first + panels) ask_for_first_survivors();
     const PanelVerdict verdict = run_.certify(a);
     for (auto left = static_cast<unsigned>(static_cast<std::uint16_t>(~verdict.certified)); left != 0; left &= left - 1) {
       const index_t unit = p * kPanelRows + std::countr_zero(left);
@@ -34,14 +41,6 @@ void TileSink::certify(HiddenRange hidden) {
   statistics_.refined += static_cast<std::uint64_t>(survivors_);
   statistics_.certified += static_cast<std::uint64_t>(hidden.size() - survivors_);
   statistics_.bytes_plane += static_cast<std::uint64_t>(panels * c.layout().bytes());
-}
-
-/// Lets the tile's last panel ask for the first row that is read after it.
-void TileSink::ask_for_first_survivor(CertifyPanel& a) {
-  const RowList row = rows_of(first_matrix(), {tile_.survivors, 1}, whole_row());
-  a.ahead = static_cast<const unsigned char*>(row.matrix) + row.rows[0] * row.row_bytes;
-  a.ahead_bytes = std::min(row.bytes, kPlaneAheadBytes);
-  announced_ = {row.matrix, row.rows[0], a.ahead_bytes};
 }
 
 /// The canonical sums of the survivors, in their order; then the rows of W2 that the tile before has left.
@@ -58,33 +57,53 @@ void TileSink::dot_survivors(HiddenRange hidden) {
 /// The first bytes of the plane of the tile that follows: of the layer's last tile, none.
 RowList TileSink::plane_after(HiddenRange hidden) const {
   const Certificate& c = *run_.certificate;
-  if (hidden.end >= run_.shape.d_ff) return {};
-  return {c.panel(first_panel(hidden.end)), 0, std::min(kPlaneAheadBytes, c.layout().tail_offset()), nullptr, 0, 1};
+  const index_t begin = hidden.end < part_.end ? hidden.end : following_;
+  if (begin >= run_.shape.d_ff) return {};
+  return {c.panel(first_panel(begin)), 0, std::min(kPlaneAheadBytes, c.layout().tail_offset()), nullptr, 0, 1};
 }
 
-/// h of the survivors; all other units of the tile are closed.
+void TileSink::add_bias_of_survivors() {
+  const std::span<const float> bias = bias_of(first_matrix());
+  if (bias.empty()) return;
+  for (index_t s = 0; s < survivors_; ++s) {
+    const float value = bias[static_cast<std::size_t>(tile_.survivors[s])];
+    for (index_t b = 0; b < run_.problem.batch; ++b) tile_.pre[at(s, b)] += value;
+  }
+}
+
+/// h of the survivors; all other units of the tile are closed. (Without branches: half of the survivors are open, any half.)
 void TileSink::activate_survivors(HiddenRange hidden) {
   const index_t batch = run_.problem.batch, units = run_.problem.d_ff;
-  const bool gated = run_.problem.gated;
-  for (index_t s = 0; s < survivors_; ++s) {
-    for (index_t b = 0; b < batch; ++b) tile_.pre[at(s, b)] = biased(first_matrix(), tile_.survivors[s], tile_.pre[at(s, b)]);
-  }
-  if (gated) up_sums_of_open_survivors();
+  add_bias_of_survivors();
+  run_.problem.gated ? open_gated_survivors() : open_ungated(survivors_ * batch);
   for (index_t b = 0; b < batch && run_.active_mask != nullptr; ++b) {
     std::fill_n(run_.active_mask + b * units + hidden.begin, hidden.size(), std::uint8_t{0});
   }
   for (index_t s = 0; s < survivors_; ++s) {
     const index_t unit = tile_.survivors[s];
-    bool any = false;
+    std::uint8_t any = 0;
     for (index_t b = 0; b < batch; ++b) {
-      const float pre = tile_.pre[at(s, b)], up = gated ? biased(Matrix::up, unit, tile_.up[at(s, b)]) : 0.0f;
-      tile_.coefficients[at(s, b)] = unit_h(unit, b, pre, up);
-      if (!counts_as_open(unit, b, pre, up)) continue;
-      any = true;
-      ++statistics_.active;
-      if (run_.active_mask != nullptr) run_.active_mask[b * units + unit] = 1;
+      std::uint8_t& open = tile_.open[at(s, b)];
+      if (run_.exact_mask) open = counts_as_open(unit, b, tile_.pre[at(s, b)], run_.problem.gated ? tile_.up[at(s, b)] : 0.0f) ? 1 : 0;
+      any |= open;
+      statistics_.active += open;
+      if (run_.active_mask != nullptr) run_.active_mask[b * units + unit] = open;
     }
-    statistics_.active_union += any ? 1 : 0;
+    statistics_.active_union += any;
+  }
+}
+
+/// Their up values, which open and in what measure.
+void TileSink::open_gated_survivors() {
+  up_sums_of_open_survivors();
+  for (index_t s = 0; s < survivors_; ++s) {
+    const index_t unit = tile_.survivors[s];
+    for (index_t b = 0; b < run_.problem.batch; ++b) {
+      float& up = tile_.up[at(s, b)];
+      up = biased(Matrix::up, unit, up);
+      tile_.open[at(s, b)] = unit_open(run_.problem.activation, tile_.pre[at(s, b)], up) ? 1 : 0;
+      tile_.coefficients[at(s, b)] = unit_h(unit, b, tile_.pre[at(s, b)], up);
+    }
   }
 }
 
@@ -115,14 +134,15 @@ void TileSink::up_sums_of_open_survivors() {
 void TileSink::defer_rows(HiddenRange hidden) {
   const index_t batch = run_.problem.batch;
   for (index_t s = 0; s < survivors_; ++s) {
-    const index_t unit = tile_.survivors[s];
     const float* c = tile_.coefficients + at(s, 0);
-    bool wanted = run_.weights.down_row_nonfinite(unit);
-    for (index_t b = 0; b < batch && !wanted; ++b) wanted = c[b] != 0.0f;  // true for NaN
-    if (!wanted) continue;
-    tile_.deferred[deferred_] = unit;
-    std::copy_n(c, batch, tile_.deferred_coefficients + at(deferred_, 0));
-    ++deferred_;
+    float* const kept = tile_.deferred_coefficients + at(deferred_, 0);
+    bool wanted = run_.weights.down_row_nonfinite(tile_.survivors[s]);
+    for (index_t b = 0; b < batch; ++b) {
+      wanted |= c[b] != 0.0f;  // true for NaN
+      kept[b] = c[b];
+    }
+    tile_.deferred[deferred_] = tile_.survivors[s];
+    deferred_ += wanted ? 1 : 0;
   }
   statistics_.pushed_rows += static_cast<std::uint64_t>(deferred_);
   if (hidden.end < part_.end) return;

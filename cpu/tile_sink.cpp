@@ -17,17 +17,6 @@ void open_units_of(float threshold, const float* pre, index_t count, std::uint8_
   }
 }
 
-/// Which values of an ungated FFN are open, and their activations.
-void open_units(Activation a, const float* pre, index_t count, std::uint8_t* open, float* h) {
-  switch (a.kind) {
-    case ActivationKind::identity: return open_units_of<ActivationKind::identity>(a.threshold, pre, count, open, h);
-    case ActivationKind::relu: return open_units_of<ActivationKind::relu>(a.threshold, pre, count, open, h);
-    case ActivationKind::relu2: return open_units_of<ActivationKind::relu2>(a.threshold, pre, count, open, h);
-    case ActivationKind::fatrelu: return open_units_of<ActivationKind::fatrelu>(a.threshold, pre, count, open, h);
-    case ActivationKind::drelu: return open_units_of<ActivationKind::drelu>(a.threshold, pre, count, open, h);
-  }
-}
-
 }  // namespace
 
 void TileSink::begin_part(index_t part, Phase phase) {
@@ -298,9 +287,24 @@ void TileSink::activate(HiddenRange hidden) {
       tile_.coefficients[at(i, b)] = unit_h(hidden.begin + i, b, pre, up);
     }
   }
-  if (!gated) open_units(run_.problem.activation, tile_.pre, units * batch, tile_.open, tile_.coefficients);
+  if (!gated) open_ungated(units * batch);
   coefficients_ = tile_.coefficients;
   finish_units(hidden);
+}
+
+/// Which of the first `count` pre-activations of an ungated FFN are open, and their activations.
+void TileSink::open_ungated(index_t count) {
+  const Activation a = run_.problem.activation;
+  const float t = a.threshold, *pre = tile_.pre;
+  std::uint8_t* const open = tile_.open;
+  float* const h = tile_.coefficients;
+  switch (a.kind) {
+    case ActivationKind::identity: return open_units_of<ActivationKind::identity>(t, pre, count, open, h);
+    case ActivationKind::relu: return open_units_of<ActivationKind::relu>(t, pre, count, open, h);
+    case ActivationKind::relu2: return open_units_of<ActivationKind::relu2>(t, pre, count, open, h);
+    case ActivationKind::fatrelu: return open_units_of<ActivationKind::fatrelu>(t, pre, count, open, h);
+    case ActivationKind::drelu: return open_units_of<ActivationKind::drelu>(t, pre, count, open, h);
+  }
 }
 
 /// The gate came first: where it is closed for every token, the up row is not read.

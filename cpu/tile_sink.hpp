@@ -76,6 +76,7 @@ class TileSink {
   void add_rows(const RowList& rows, const float* coefficients, const RowList& next);
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
   void up_rows_of_open_gates(HiddenRange hidden);
+  void open_ungated(index_t count);
   void finish_units(HiddenRange hidden);
 
   // Integers (w8a8.cpp).
@@ -94,10 +95,12 @@ class TileSink {
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
 
   // Certificate (certified.cpp).
-  void ask_for_first_survivor(CertifyPanel& panel);
+  void ask_for_first_survivors() const;
   void dot_survivors(HiddenRange hidden);
   [[nodiscard]] RowList plane_after(HiddenRange hidden) const;
+  void add_bias_of_survivors();
   void activate_survivors(HiddenRange hidden);
+  void open_gated_survivors();
   void up_sums_of_open_survivors();
   void defer_rows(HiddenRange hidden);
 

@@ -44,14 +44,16 @@ struct PanelAvx2 {
   }
   static floats group_sums(const unsigned char* plane, const QuantizedQuad* quads, index_t count, const QuantizedGroup& group) {
     __m256i low = _mm256_set1_epi32(group.start), high = low;
-#pragma GCC unroll 4
-    for (index_t q = 0; q < count; ++q) {
-      int even, odd;
-      __builtin_memcpy(&even, quads[q].even, sizeof even);
-      __builtin_memcpy(&odd, quads[q].odd, sizeof odd);
-      const __m256i e = _mm256_set1_epi32(even), o = _mm256_set1_epi32(odd);
-      low = _mm256_add_epi32(low, products(plane + q * 64, e, o));
-      high = _mm256_add_epi32(high, products(plane + q * 64 + 32, e, o));
+    for (index_t from = 0; from < count; from += kQuadsAtOnce, plane += kQuadsAtOnce * 64, quads += kQuadsAtOnce) {
+#pragma GCC unroll 16
+      for (int q = 0; q < kQuadsAtOnce; ++q) {
+        int even, odd;
+        __builtin_memcpy(&even, quads[q].even, sizeof even);
+        __builtin_memcpy(&odd, quads[q].odd, sizeof odd);
+        const __m256i e = _mm256_set1_epi32(even), o = _mm256_set1_epi32(odd);
+        low = _mm256_add_epi32(low, products(plane + q * 64, e, o));
+        high = _mm256_add_epi32(high, products(plane + q * 64 + 32, e, o));
+      }
     }
     return {_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)};
   }

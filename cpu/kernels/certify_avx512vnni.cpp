@@ -10,13 +10,15 @@ struct PanelAvx512Vnni : PanelAvx512 {
     // Two sums for each half, so that an addition need not wait for the one before.
     __m512i high0 = _mm512_set1_epi32(group.start_high), low0 = _mm512_set1_epi32(group.start_low);
     __m512i high1 = _mm512_setzero_si512(), low1 = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (index_t q = 0; q < count; q += 2) {
-      const __m512i first = _mm512_load_si512(plane + q * 64), second = _mm512_load_si512(plane + q * 64 + 64);
-      high0 = _mm512_dpbusd_epi32(high0, first, broadcast_bits(quads[q].high));
-      low0 = _mm512_dpbusd_epi32(low0, first, broadcast_bits(quads[q].low));
-      high1 = _mm512_dpbusd_epi32(high1, second, broadcast_bits(quads[q + 1].high));
-      low1 = _mm512_dpbusd_epi32(low1, second, broadcast_bits(quads[q + 1].low));
+    for (index_t from = 0; from < count; from += kQuadsAtOnce, plane += kQuadsAtOnce * 64, quads += kQuadsAtOnce) {
+#pragma GCC unroll 16
+      for (int q = 0; q < kQuadsAtOnce; q += 2) {
+        const __m512i first = _mm512_load_si512(plane + q * 64), second = _mm512_load_si512(plane + q * 64 + 64);
+        high0 = _mm512_dpbusd_epi32(high0, first, broadcast_bits(quads[q].high));
+        low0 = _mm512_dpbusd_epi32(low0, first, broadcast_bits(quads[q].low));
+        high1 = _mm512_dpbusd_epi32(high1, second, broadcast_bits(quads[q + 1].high));
+        low1 = _mm512_dpbusd_epi32(low1, second, broadcast_bits(quads[q + 1].low));
+      }
     }
     const __m512i high = _mm512_slli_epi32(_mm512_add_epi32(high0, high1), 7);
     return _mm512_cvtepi32_ps(_mm512_add_epi32(high, _mm512_add_epi32(low0, low1)));

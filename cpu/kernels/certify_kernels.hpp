@@ -13,8 +13,6 @@ struct CertifyPanel {
   index_t batch;
   float threshold;                ///< a unit is closed when z is at most this
   float* sums;                    ///< scratch, [batch, 2, kPanelRows], 64-byte aligned
-  const unsigned char* ahead;     ///< what is read after the panel, or null: asked for during its last groups, instead of the plane
-  index_t ahead_bytes;            ///< a multiple of 64, at most kPlaneAheadBytes
 };
 
 /// Bit r stands for row r of the panel.
@@ -31,6 +29,6 @@ PanelVerdict certify_avx512(const CertifyPanel& panel);
 PanelVerdict certify_avx512vnni(const CertifyPanel& panel);
 
 /// How far ahead of its use the plane is asked for. A panel is followed by the next one, so that this runs over its end too.
-inline constexpr index_t kPlaneAheadBytes = 16384;
+inline constexpr index_t kPlaneAheadBytes = 8192;
 
 }  // namespace signsplit::cpu

@@ -4,8 +4,7 @@
 // Everything has internal linkage: each instruction set instantiates its own.
 #pragma once
 
-#include "add_kernels.hpp"
-#include "dot_kernels.hpp"
+#include "apart_rows.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -14,9 +13,9 @@ template <class L>
 constexpr KernelTable make_table() {
   return {L::name,
           pack_x<L>,
-          {dot_rows<L, float>, dot_rows<L, Bf16>, dot_rows<L, F16>, dot_rows<L, Int8>},
+          {dot_any_rows<L, float>, dot_any_rows<L, Bf16>, dot_any_rows<L, F16>, dot_any_rows<L, Int8>},
           {dot_streams<L, float>, dot_streams<L, Bf16>, dot_streams<L, F16>, dot_streams<L, Int8>},
-          {add_rows<L, float>, add_rows<L, Bf16>, add_rows<L, F16>, add_rows<L, Int8>},
+          {add_any_rows<L, float>, add_any_rows<L, Bf16>, add_any_rows<L, F16>, add_any_rows<L, Int8>},
           reduce_parts<L>};
 }
 

@@ -55,6 +55,29 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
   }
 }
 
+TEST_CASE("long rows that lie apart, four at a time and those left over, give the canonical bits") {
+  std::mt19937_64 rng(seed() + 6);
+  const std::pair<DType, index_t> kinds[] = {{DType::f32, 1030}, {DType::bf16, 2100}, {DType::f16, 2049}, {DType::int8, 4100}};
+  for (const auto& [dtype, d] : kinds) {  // rows of more than 4 KiB
+    for (const index_t f : {6, 13, 14, 15, 16, 35}) {
+      const bool gated = rng() % 2 == 0;
+      const Problem problem{d, f, 1, dtype, {ActivationKind::relu, 0.0f}, gated};
+      const Layer layer = gaussian_layer(problem, true, rng);
+      const Weights w = layer.pack();
+      const std::vector<float> x = gaussian_input(problem, rng);
+      for (const Strategy strategy : {Strategy::row_fused, Strategy::certified}) {
+        Plan plan = default_plan(problem, strategy, true);
+        plan.hidden_tile = 1 + static_cast<index_t>(rng() % static_cast<std::uint64_t>(f));
+        const std::vector<float> expected = canonical_ffn(layer, plan, x);
+        for (const cpu::Isa isa : cpu::supported_isas()) {
+          INFO(describe(problem), " ", label(plan), " ", cpu::to_string(isa));
+          CHECK(same_bits(run(w, plan, x, 1, isa, 1).y, expected));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("threads, K tiles, hidden tiles and launch modes do not change a bit") {
   std::mt19937_64 rng(seed() + 1);
   for (const ActivationCase& a : all_activations()) {

@@ -199,8 +199,7 @@ TEST_CASE("what is certified is closed in the canonical evaluation, and every ke
           std::optional<cpu::PanelVerdict> scalar;
           for (const auto& form : cpu::supported_certify_kernels()) {
             const cpu::PanelVerdict verdict = form.second({reinterpret_cast<const unsigned char*>(certificate->panel(p)), layout,
-                                                      tokens.tokens.data(), problem.batch, certificate->threshold(), aligned,
-                                                      nullptr, 0});
+                                                      tokens.tokens.data(), problem.batch, certificate->threshold(), aligned});
             INFO(form.first);
             CHECK(verdict.certified == expected[static_cast<std::size_t>(p)]);
             if (!scalar) scalar = verdict;
