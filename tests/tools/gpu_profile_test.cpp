@@ -74,10 +74,10 @@ TEST_CASE("every number of the profile is the one that was measured or told") {
       {"sync.grid_barrier", 1.1e-6},       // by the counter in device memory, as the kernels do it
   };
   CHECK(machine.figures.size() == expected.size());
-  for (const auto& [name, value] : expected) {
-    CAPTURE(name);
-    REQUIRE(machine.figures.count(name) == 1);
-    CHECK(same(machine.figures.at(name).value, value));
+  for (const auto& figure : expected) {
+    CAPTURE(figure.first);
+    REQUIRE(machine.figures.count(figure.first) == 1);
+    CHECK(same(machine.figures.at(figure.first).value, figure.second));
   }
   CHECK(machine.kind == "gpu");
   CHECK(machine.title == "NVIDIA Made Up-80");
