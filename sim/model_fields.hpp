@@ -30,6 +30,8 @@ inline constexpr ModelField kModelFields[] = {
     {"imbalance", "1", 0.01},          // wait for the slowest of many workers, share of a phase
     {"piece_overhead_s", "s", 1e-8},   // per row piece of product 1 and token: folding the accumulators, activation
     {"push_overhead_s", "s", 3e-8},    // the same under sign_split, which also keeps its streams and decides what to push
+    {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens
+    {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.15},              // relative half width of what the equations leave out, 90 %
     {"gap_error", "1", 0.03},          // the same of the difference of two schedules, share of the time
 };

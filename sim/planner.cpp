@@ -15,6 +15,8 @@ constexpr double kWorthMeasuring = 1.3;
 constexpr std::size_t kMostMeasured = 8;
 /// Differences below this are noise: they do not make a plan leave its default tiles.
 constexpr double kWorthLeavingDefault = 0.99;
+/// What the bits of a plan are worth: matrix products that take less than this share of its time replace it.
+constexpr double kWorthTheBits = 0.85;
 
 bool is_default(const Plan& plan, const Problem& problem) {
   return plan.hidden_tile == default_plan(problem, plan.strategy, plan.skip).hidden_tile;
@@ -81,6 +83,20 @@ Status measure_front(std::vector<RankedPlan>& ranked, const PlanRequest& request
   return {};
 }
 
+bool gemm_is_candidate(const PlanRequest& request, const Machine& machine, const PlannerOptions& options) {
+  return options.gemm && request.problem.batch > kMostDecodeTokens && request.problem.arithmetic == Arithmetic::f32 && machine.kind != "gpu";
+}
+
+/// Whether a vendor's matrix products replace the chosen plan.
+Status weigh_gemm(ChosenPlan& chosen, const PlanRequest& request, const Machine& machine, const PlannerOptions& options) {
+  const bool measured = options.mode == PlanMode::measure && options.gemm_timer;
+  const Result<double> seconds = measured ? options.gemm_timer(request) : gemm_time_s(request, machine);
+  if (!seconds.ok()) return measured ? Status{} : seconds.status();  // a vendor that refuses is no candidate
+  chosen.gemm_s = *seconds;
+  chosen.gemm = chosen.gemm_s < kWorthTheBits * chosen.time_s;
+  return {};
+}
+
 }  // namespace
 
 std::string_view to_string(PlanMode mode) noexcept { return mode == PlanMode::measure ? "measure" : "estimate"; }
@@ -130,12 +146,16 @@ std::vector<Plan> candidate_plans(const Problem& problem) {
 Result<ChosenPlan> plan_for(const PlanRequest& request, const Machine& machine, const PlannerOptions& options) {
   try {
     if (Status status = validate(request.problem); !status.ok()) return status;
-    const std::string key = wisdom_key(request, machine);
+    const bool gemm = gemm_is_candidate(request, machine, options);
+    const std::string key = wisdom_key(request, machine) + (gemm ? ", or matrix products" : "");
     if (!options.wisdom.empty()) {
       const auto known = find_wisdom(options.wisdom, key, request.problem);
       if (!known.ok()) return known.status();
       const bool usable = known->has_value() && (!options.can_run || options.can_run((*known)->plan).ok());
-      if (usable) return ChosenPlan{(*known)->plan, ChosenPlan::Source::wisdom, (*known)->time_s, {}};
+      if (usable) {
+        const WisdomEntry& entry = **known;
+        return ChosenPlan{entry.plan, ChosenPlan::Source::wisdom, entry.time_s, entry.gemm, entry.gemm_s, {}};
+      }
     }
     Result<std::vector<RankedPlan>> ranked = predict_candidates(request, machine, options);
     if (!ranked.ok()) return ranked.status();
@@ -147,8 +167,11 @@ Result<ChosenPlan> plan_for(const PlanRequest& request, const Machine& machine, 
     chosen.plan = ranked->front().plan;
     chosen.time_s = time_of(ranked->front());
     chosen.considered = std::move(*ranked);
+    if (gemm) {
+      if (Status status = weigh_gemm(chosen, request, machine, options); !status.ok()) return status;
+    }
     if (options.mode == PlanMode::measure && !options.wisdom.empty()) {
-      if (Status status = remember(options.wisdom, key, {chosen.plan, chosen.time_s}); !status.ok()) return status;
+      if (Status status = remember(options.wisdom, key, {chosen.plan, chosen.time_s, chosen.gemm, chosen.gemm_s}); !status.ok()) return status;
     }
     return chosen;
   } catch (const std::exception& failure) {

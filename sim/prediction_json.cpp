@@ -26,7 +26,9 @@ std::string to_json(const ChosenPlan& chosen) {
   const Json json = {{"label", label(chosen.plan)},
                      {"source", to_string(chosen.source)},
                      {"time_s", chosen.time_s},
-                     {"plan", Json::parse(signsplit::to_json(chosen.plan))}};
+                     {"plan", Json::parse(signsplit::to_json(chosen.plan))},
+                     {"gemm", chosen.gemm},
+                     {"gemm_s", chosen.gemm_s}};
   return json.dump();
 }
 

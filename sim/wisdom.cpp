@@ -68,7 +68,13 @@ Result<std::optional<WisdomEntry>> find_wisdom(const std::filesystem::path& file
   const Result<Plan> plan = plan_from_json((*entry)["plan"].dump());
   if (!plan.ok()) return broken(file, key, plan.message());
   if (const Status status = validate(*plan, problem); !status.ok()) return broken(file, key, status.message());
-  return std::optional<WisdomEntry>({*plan, (*entry)["time_s"].get<double>()});
+  WisdomEntry known{*plan, (*entry)["time_s"].get<double>(), false, 0.0};
+  if (!entry->contains("gemm")) return std::optional<WisdomEntry>(known);
+  const bool timed = (*entry)["gemm"].is_boolean() && entry->contains("gemm_s") && (*entry)["gemm_s"].is_number();
+  if (!timed) return broken(file, key, "\"gemm\" must be true or false, beside a number \"gemm_s\"");
+  known.gemm = (*entry)["gemm"].get<bool>();
+  known.gemm_s = (*entry)["gemm_s"].get<double>();
+  return std::optional<WisdomEntry>(known);
 }
 
 Status remember(const std::filesystem::path& file, const std::string& key, const WisdomEntry& entry) {
@@ -76,7 +82,8 @@ Status remember(const std::filesystem::path& file, const std::string& key, const
   if (!wisdom.ok()) return wisdom.status();
   std::error_code error;
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), error);
-  (*wisdom)["plans"][key] = Json{{"plan", Json::parse(to_json(entry.plan))}, {"time_s", entry.time_s}};
+  Json& place = (*wisdom)["plans"][key] = Json{{"plan", Json::parse(to_json(entry.plan))}, {"time_s", entry.time_s}};
+  if (entry.gemm_s > 0.0) place.update({{"gemm", entry.gemm}, {"gemm_s", entry.gemm_s}});
   return write_file(file, wisdom->dump(2) + "\n");
 }
 

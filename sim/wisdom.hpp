@@ -12,6 +12,8 @@ namespace signsplit::sim {
 struct WisdomEntry {
   Plan plan;
   double time_s = 0;
+  bool gemm = false;  ///< a vendor's matrix products took so much less that auto runs those
+  double gemm_s = 0;  ///< 0: not looked at
 };
 
 /// What identifies a question: one line of text. `active` counts in steps of √2.

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "tools/prefill.hpp"
 #include "tools/quantity_text.hpp"
 
 namespace signsplit::tools {
@@ -12,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kTimingBudget_s = 1.0;
+constexpr double kTimingBudget_s = 1.0, kPrefillBudget_s = 0.25;
 constexpr int kMinRounds = 3;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -47,6 +48,20 @@ Result<std::vector<double>> time_plans(std::span<const Plan> plans, const Weight
   return medians;
 }
 
+Result<double> time_prefill(const Weights& weights, std::span<const float> x, index_t batch, int threads) {
+  const std::unique_ptr<VendorFfn> ffn = prefill_ffn(weights, batch, threads);
+  if (!ffn) return unsupported("oneDNN refuses");
+  std::vector<float> y(x.size());
+  std::vector<double> seconds;
+  const auto start = Clock::now();
+  for (int round = 0; round <= kMinRounds || seconds_since(start) < kPrefillBudget_s; ++round) {
+    const Result<double> one = ffn->timed_run(x, y);
+    if (!one) return one;
+    if (round > 0) seconds.push_back(*one);
+  }
+  return median(std::move(seconds));
+}
+
 /// The fractions of active units that a row_fused run of these tokens has.
 Result<sim::Activity> activity_of(const Weights& weights, std::span<const float> x, index_t batch, Executor& executor) {
   const Problem problem = weights.problem(batch);
@@ -76,6 +91,7 @@ ExecutorQuestion question_for(const Problem& problem, const sim::Activity& activ
   question.request.threads = options.threads;
   if (options.isa) question.request.isa = std::string(cpu::to_string(*options.isa));
   question.planner.can_run = [problem, options](const Plan& plan) { return cpu::can_run(plan, problem, options); };
+  question.planner.gemm = can_prefill(problem);
   return question;
 }
 
@@ -99,11 +115,11 @@ Result<sim::ChosenPlan> plan_for_question(const Question& question) {
                                  .isa = question.isa,
                                  .launch_mode = question.launch_mode,
                                  .activity_of = [&](const Plan& plan) { return question.activity.of(plan, problem); }};
-  return sim::plan_for(request, question.machine, {.wisdom = sim::wisdom_path()});
+  return sim::plan_for(request, question.machine, {.wisdom = sim::wisdom_path(), .gemm = can_prefill(problem)});
 }
 
 Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const float> x, index_t batch, Executor& executor,
-                                       const cpu::Options& options, sim::PlanMode mode) {
+                                       const cpu::Options& options, sim::PlanMode mode, bool prefill) {
   const Problem problem = weights.problem(batch);
   const bool on_cpu = executor.device() == "cpu";
   if (!on_cpu && mode == sim::PlanMode::measure) return unsupported("--planner measure is for the CPU (--device " + executor.device() + ")");
@@ -113,7 +129,9 @@ Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const f
   if (!activity) return activity.status();
   ExecutorQuestion question = question_for(problem, *activity, sim::Residency::cold, executor, options);
   question.planner.mode = mode;
+  question.planner.gemm = question.planner.gemm && prefill;
   if (on_cpu) {
+    question.planner.gemm_timer = [&](const sim::PlanRequest&) { return time_prefill(weights, x, batch, options.threads); };
     question.planner.timer = [&](const sim::PlanRequest&, std::span<const Plan> plans) {
       return time_plans(plans, weights, x, batch, options);
     };
@@ -122,6 +140,10 @@ Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const f
 }
 
 std::string chosen_text(const sim::ChosenPlan& chosen, std::string_view verb) {
+  if (chosen.gemm) {
+    return fmt::format("auto {} matrix products of a vendor library, in f32 ({}; {} takes {}; {})", verb, time_text(chosen.gemm_s),
+                       label(chosen.plan), time_text(chosen.time_s), sim::to_string(chosen.source));
+  }
   return fmt::format("auto {} {}, hidden tile {} ({}, {})", verb, label(chosen.plan), chosen.plan.hidden_tile, time_text(chosen.time_s),
                      sim::to_string(chosen.source));
 }

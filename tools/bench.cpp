@@ -36,6 +36,8 @@ struct Bench {
 };
 
 constexpr std::string_view kAuto = "auto";
+/// Tokens from which on oneDNN's f32 matrix products are a case by themselves: half of the least batch that auto gives to them.
+constexpr index_t kPrefillShownFrom = 8;
 
 Result<double> parse_budget(const std::string& text) {
   double seconds = 0;
@@ -65,15 +67,14 @@ std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& execu
     if (worth_timing(plan)) cases.push_back({executor.suited(plan, problem), {}});
   }
   for (const std::string& vendor : executor.vendors(problem.dtype)) cases.push_back({std::nullopt, vendor});
-  if (executor.device() == "cpu" && prefill_candidate(problem) && problem.dtype != DType::f32) cases.push_back({std::nullopt, std::string(kOneDnnF32)});
+  const bool shows_prefill = executor.device() == "cpu" && can_prefill(problem) && problem.batch >= kPrefillShownFrom;
+  if (shows_prefill && problem.dtype != DType::f32) cases.push_back({.vendor = std::string(kOneDnnF32)});
   return cases;
 }
 
-/// The planner's plan for this executor and residency, or, of a prefill batch, what prefill runs.
-CaseRequest auto_case(const Problem& problem, const Executor& executor, const sim::ChosenPlan& chosen) {
-  const std::vector<std::string> vendors = executor.vendors(problem.dtype);
-  const bool onednn = std::find(vendors.begin(), vendors.end(), "onednn") != vendors.end();
-  if (executor.device() == "cpu" && prefills(problem) && onednn) return {.vendor = std::string(kOneDnnF32), .name = std::string(kAuto)};
+/// The planner's plan, or the matrix products that it prefers.
+CaseRequest auto_case(const sim::ChosenPlan& chosen) {
+  if (chosen.gemm) return {.vendor = std::string(kOneDnnF32), .name = std::string(kAuto)};
   return {.plan = chosen.plan, .name = std::string(kAuto)};
 }
 
@@ -120,7 +121,7 @@ Result<Bench> resolve_bench(const BenchOptions& options) {
   Result<sim::ChosenPlan> automatic = plan_for_executor(*choice, *residency, **executor, *cpu);
   if (!automatic && (*executor)->device() == "cpu") return automatic.status();  // a GPU may have no profile
   std::vector<CaseRequest> all = all_cases(choice->problem, **executor);
-  if (automatic) all.push_back(auto_case(choice->problem, **executor, *automatic));
+  if (automatic) all.push_back(auto_case(*automatic));
   Bench bench{*choice, std::move(*executor), {}, {}, std::move(automatic)};
   auto cases = chosen_cases(std::move(all), options.only);
   if (!cases) return cases.status();
@@ -218,7 +219,7 @@ Json bench_json(const Bench& bench, const MeasureResult& measured) {
     json["cases"].push_back(case_json(one, measured));
     if (!is_auto(one)) continue;
     const std::optional<double> loss = regret(measured);
-    json["cases"].back()["chosen"] = one.plan ? chosen_json(*bench.automatic) : Json(nullptr);
+    json["cases"].back()["chosen"] = chosen_json(*bench.automatic);
     json["cases"].back()["regret"] = loss ? Json(*loss) : Json(nullptr);
   }
   return json;
@@ -240,7 +241,7 @@ void print_auto(const Bench& bench, const MeasureResult& measured, const Context
   const auto found = std::find_if(measured.cases.begin(), measured.cases.end(), is_auto);
   if (!bench.automatic) context.print("auto: {}\n", bench.automatic.message());
   if (found == measured.cases.end()) return;
-  context.print("{}", found->plan ? chosen_text(*bench.automatic, "took") : "auto took oneDNN's matrix products, x and h in f32");
+  context.print("{}", chosen_text(*bench.automatic, "took"));
   if (const std::optional<double> loss = regret(measured)) {
     context.print(": {:.3f} times the fastest schedule with the bits of row_fused", 1 + *loss);
   }

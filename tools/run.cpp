@@ -144,14 +144,12 @@ std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
   return std::span(job.x.values).subspan(static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d);
 }
 
-/// auto: what the planner says of the tokens of the first call.
-Result<Plan> choose_plan(const Job& job) {
-  const Result<sim::ChosenPlan> chosen =
-      plan_for_layer(job.weights, tokens_of(job, 0, job.batch), job.batch, *job.executor, job.cpu, job.planner);
-  if (!chosen) return chosen.status();
-  Plan plan = chosen->plan;
-  if (job.choice.plan.skip) plan.skip = true;
-  return plan;
+/// auto: what the planner says of the tokens of the first call. A mask is known to our kernels only.
+Result<sim::ChosenPlan> choose_plan(const Job& job, bool with_mask) {
+  Result<sim::ChosenPlan> chosen = plan_for_layer(job.weights, tokens_of(job, 0, job.batch), job.batch, *job.executor, job.cpu,
+                                                  job.planner, !with_mask);
+  if (chosen && job.choice.plan.skip) chosen->plan.skip = true;
+  return chosen;
 }
 
 /// What a run is asked to leave beside y.
@@ -280,12 +278,12 @@ Result<Outcome> run_job(const Job& job, Masks masks) {
     case PlanChoice::Kind::plan: return run_plan(job, job.choice.plan, masks);
     case PlanChoice::Kind::automatic: break;
   }
-  if (!masks.plain && !masks.exact && job.executor->device() == "cpu") {  // a mask is known to our kernels only
+  const Result<sim::ChosenPlan> chosen = choose_plan(job, masks.plain || masks.exact);
+  if (!chosen) return chosen.status();
+  if (chosen->gemm) {
     if (const std::unique_ptr<VendorFfn> ffn = prefill_ffn(job.weights, job.batch, job.cpu.threads)) return run_prefill(job, *ffn);
   }
-  const Result<Plan> plan = choose_plan(job);
-  if (!plan) return plan.status();
-  return run_plan(job, *plan, masks);
+  return run_plan(job, chosen->plan, masks);
 }
 
 /// y, and the masks asked for: all, or none.

@@ -150,3 +150,71 @@ TEST_CASE("a timer must be there, and must answer") {
   };
   CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
 }
+
+TEST_CASE("matrix products replace the plan of a large batch where they take less than 0.85 of its time") {
+  Machine machine = test::sample_machine();
+  const auto asked = [&](index_t batch, const PlannerOptions& options = {.gemm = true}) {
+    PlanRequest question = request(1.0);
+    question.problem.batch = batch;
+    const auto chosen = plan_for(question, machine, options);
+    REQUIRE_MESSAGE(chosen.ok(), chosen.message());
+    return *chosen;
+  };
+  const auto set_peak = [&](double flops) {
+    for (Rate& rate : machine.rates) {
+      if (rate.name == "fma_f32") rate.per_s.value = flops;
+    }
+  };
+  const auto by_hand = [&](double batch) {  // 2 threads, arithmetic alone: the sample's memory is never the limit here
+    double peak = 0;
+    for (const Rate& rate : machine.rates) peak = rate.name == "fma_f32" ? rate.per_s.value : peak;
+    return 2.0 * 2.0 * 1024 * 4096 * (batch + 10.0) / (0.9 * 2.0 * peak);
+  };
+  set_peak(2e9);
+  const ChosenPlan slow = asked(64);
+  CHECK_FALSE(slow.gemm);
+  CHECK(slow.gemm_s > by_hand(64));
+  CHECK(slow.gemm_s < 1.01 * by_hand(64));
+  // The crossover.
+  set_peak(2e9 * slow.gemm_s / (0.85 * slow.time_s) * 0.98);
+  CHECK_FALSE(asked(64).gemm);
+  set_peak(2e9 * slow.gemm_s / (0.85 * slow.time_s) * 1.02);
+  CHECK(asked(64).gemm);
+  CHECK(asked(64).plan == slow.plan);
+  CHECK_FALSE(asked(64, {}).gemm);
+  CHECK(asked(64, {}).gemm_s == 0.0);
+  set_peak(1e15);
+  CHECK(asked(kMostDecodeTokens + 1).gemm);
+  CHECK_FALSE(asked(kMostDecodeTokens).gemm);
+  PlanRequest integers = request(1.0);
+  integers.problem = {1024, 4096, 64, DType::int8, {}, false, 0, Arithmetic::w8a8};
+  CHECK_FALSE(gemm_time_s(integers, machine).ok());
+  CHECK_FALSE(gemm_time_s(request(1.0), *find_machine("h200")).ok());
+}
+
+TEST_CASE("measured matrix products are remembered, for those who can run them") {
+  const test::ScratchDirectory scratch;
+  const Machine machine = test::sample_machine();
+  PlanRequest question = request(1.0);
+  question.problem.batch = 64;
+  int calls = 0;
+  const Plan favourite = default_plan(question.problem, Strategy::row_fused);
+  PlannerOptions options{PlanMode::measure, favours(favourite, calls), scratch.path() / "wisdom.json", {}, true};
+  options.gemm_timer = [](const PlanRequest&) -> Result<double> { return unsupported("refused"); };
+  CHECK_FALSE(plan_for(question, machine, options)->gemm);
+  std::filesystem::remove(options.wisdom);
+  options.gemm_timer = [](const PlanRequest&) -> Result<double> { return 0.5e-3; };
+  const auto measured = plan_for(question, machine, options), known = plan_for(question, machine, {.wisdom = options.wisdom, .gemm = true});
+  REQUIRE(measured.ok());
+  CHECK(measured->gemm);
+  CHECK(measured->gemm_s == 0.5e-3);
+  CHECK(measured->time_s == 1e-3);
+  REQUIRE_MESSAGE(known.ok(), known.message());
+  CHECK(known->source == ChosenPlan::Source::wisdom);
+  CHECK(known->gemm);
+  CHECK(known->gemm_s == 0.5e-3);
+  CHECK(known->plan == favourite);
+  const auto cannot = plan_for(question, machine, {.wisdom = options.wisdom});
+  CHECK(cannot->source == ChosenPlan::Source::estimated);
+  CHECK_FALSE(cannot->gemm);
+}

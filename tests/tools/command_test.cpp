@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "command_runner.hpp"
@@ -188,15 +189,29 @@ TEST_CASE("auto gives calls of many tokens to oneDNN, inside the bound of any or
   const LayerFiles scratch;
   constexpr int kMany = 70;  // two calls of 32 and a rest
   test::write_input(scratch, "x.npy", kMany);
-  const Json json = run_json(scratch, {"--batch", "32"});
-  const FloatMatrix y = matrix(scratch / "y.npy");
-  CHECK(run_json(scratch, {"--batch", "32", "--strategy", "row_fused"})["strategy"] == "row_fused");
-  CHECK_FALSE(run_json(scratch, {"--batch", "32", "--mask", "mask.npy"})["plan"].is_null());
-  CHECK_FALSE(run_json(scratch, {"--batch", "31"})["plan"].is_null());
-  if (json["strategy"] != "onednn") {
+  // What is measured decides, and is remembered: here the memory is told what to say.
+  const Json measured = run_json(scratch, {"--batch", "32", "--planner", "measure"});
+  Json wisdom = Json::parse(read_text(scratch / "wisdom.json"));
+  REQUIRE(wisdom["plans"].size() == 1);
+  Json& entry = wisdom["plans"].front();
+  if (!entry.contains("gemm")) {
     MESSAGE("skipped: no oneDNN");
     return;
   }
+  CHECK(measured["plan"].is_null() == entry["gemm"].get<bool>());
+  const auto remember = [&](bool gemm) {
+    entry["gemm"] = gemm;
+    std::ofstream(scratch / "wisdom.json") << wisdom.dump();
+  };
+  remember(false);
+  CHECK_FALSE(run_json(scratch, {"--batch", "32"})["plan"].is_null());
+  remember(true);
+  CHECK(run_json(scratch, {"--batch", "32", "--strategy", "row_fused"})["strategy"] == "row_fused");
+  CHECK_FALSE(run_json(scratch, {"--batch", "32", "--mask", "mask.npy"})["plan"].is_null());
+  CHECK_FALSE(run_json(scratch, {"--batch", "16"})["plan"].is_null());
+  const Json json = run_json(scratch, {"--batch", "32"});
+  const FloatMatrix y = matrix(scratch / "y.npy");
+  CHECK(json["strategy"] == "onednn");
   CHECK(json["plan"].is_null());
   auto weights = load_weights(scratch / "layer.safetensors");
   REQUIRE(weights.ok());

@@ -37,7 +37,12 @@ struct PlannerOptions {
   PlanTimer timer = {};                      ///< needed by measure
   std::filesystem::path wisdom = {};         ///< empty: no wisdom is read or written; see wisdom_path()
   std::function<Status(const Plan&)> can_run = {};  ///< candidates that it refuses are passed over; empty: none
+  bool gemm = false;                         ///< the caller can run a vendor's matrix products: see ChosenPlan::gemm
+  std::function<Result<double>(const PlanRequest&)> gemm_timer = {};  ///< seconds of those, for measure; empty: predicted
 };
+
+/// Batches up to this size are decoding: they keep the bits of the plan whatever a vendor's matrix products would take.
+inline constexpr index_t kMostDecodeTokens = 16;
 
 /// A candidate, best first.
 struct RankedPlan {
@@ -50,7 +55,12 @@ struct ChosenPlan {
   enum class Source : std::uint8_t { estimated, measured, wisdom };
   Plan plan;
   Source source = Source::estimated;
-  double time_s = 0;                   ///< predicted, or measured (now, or when the wisdom was gained)
+  double time_s = 0;                   ///< of the plan: predicted, or measured (now, or when the wisdom was gained)
+  /// A vendor's matrix products in f32 are expected to take less than 0.85 of time_s, so that auto gives up the bits of
+  /// `plan` for them. Only of f32 arithmetic on CPUs, of batches above kMostDecodeTokens, and where the caller can run them.
+  /// `plan` is what to run when the vendor refuses.
+  bool gemm = false;
+  double gemm_s = 0;                   ///< their time; 0: not looked at
   std::vector<RankedPlan> considered;  ///< empty when the wisdom knew
 };
 [[nodiscard]] std::string_view to_string(ChosenPlan::Source) noexcept;
@@ -67,7 +77,12 @@ struct ChosenPlan {
 /// predicted, or measured, at least 1 % faster to be taken.
 [[nodiscard]] Result<ChosenPlan> plan_for(const PlanRequest& request, const Machine& machine, const PlannerOptions& options = {});
 
-/// JSON text of one line, the key `auto` of `signsplit predict --json`: label, source, time_s, plan{}.
+/// Seconds of the FFN as matrix products of a vendor library, weights widened to f32: for large batches, where B + 10 tokens'
+/// multiplications at 0.9 of the peak (model.gemm_token_overhead, model.gemm_efficiency) are more than the stream of the weights.
+/// unsupported on GPUs and for w8a8.
+[[nodiscard]] Result<double> gemm_time_s(const PlanRequest& request, const Machine& machine);
+
+/// JSON text of one line, the key `auto` of `signsplit predict --json`: label, source, time_s, plan{}, gemm, gemm_s.
 [[nodiscard]] std::string to_json(const ChosenPlan& chosen);
 
 /// $SIGNSPLIT_WISDOM, else signsplit/wisdom.json in the user's cache directory; empty when there is none.

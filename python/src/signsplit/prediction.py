@@ -39,8 +39,8 @@ def predict(
     plans           names ("row_fused+skip", "sign_split/interim/selective") or Plans; default: all
 
     Returns {"cases": [{"label", "time_s", "low_s", "high_s", "terms": {}, "bytes": {}, …}], "decision": {"winner", "loser",
-    "gap_s", "uncertainty_s", "verdict"}, "auto": {"label", "source", "time_s", "plan": {}}}: decision is None when there is no fused or
-    no unfused case; auto is what `run` takes for strategy "auto"."""
+    "gap_s", "uncertainty_s", "verdict"}, "auto": {"label", "source", "time_s", "plan": {}, "gemm", "gemm_s"}}:
+    decision is None when there is no fused or no unfused case; auto is what `run` takes for strategy "auto"."""
     request: dict[str, Any] = {"dtype": dtype, "hardware": os.fspath(hardware), "gated": gated, "batch": batch}
     request.update(residency=residency, threads=threads, active=_ACTIVE)
     if (shape is None) == (model is None):
