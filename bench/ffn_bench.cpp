@@ -89,6 +89,7 @@ void add_problem(const Problem& problem, bool cold) {
     plans.push_back(default_plan(problem, Strategy::unfused, skip));
     plans.push_back(default_plan(problem, Strategy::row_fused, skip));
   }
+  plans.push_back(default_plan(problem, Strategy::certified, true));
   plans.push_back(default_sign_split_plan(problem, Variant::interim, Repair::selective));
   plans.push_back(default_sign_split_plan(problem, Variant::streams, Repair::selective));
   plans.push_back(default_sign_split_plan(problem, Variant::telescoping, Repair::none));

@@ -54,6 +54,7 @@ void quantize_layer(benchmark::State& state) {
     }
     benchmark::DoNotOptimize(rounded->down());
   }
+  if (layer) state.SetBytesProcessed(state.iterations() * weight_bytes(layer->problem()));
 }
 BENCHMARK(quantize_layer)->ArgName("group")->Arg(0)->Arg(128)->Unit(benchmark::kMillisecond);
 
