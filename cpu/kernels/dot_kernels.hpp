@@ -104,7 +104,7 @@ void pack_x(const PackX& a) {
 
 /// Rows whose partial sums are in progress at once: enough to use a slice of x often, few enough that they stay in the
 /// second-level cache.
-constexpr int kGroupRows = 12;
+constexpr int kGroupRows = 24;
 
 /// One pass over elements [begin, end) of R rows × B tokens, from row i of the group on: sums[r][t][64] go on, or begin with the
 /// K tile that is the first.
