@@ -200,3 +200,36 @@ TEST_CASE("reports of activity stand in for the model where they know, and nowhe
   CHECK_FALSE(of(default_sign_split_plan(problem, Variant::interim, Repair::selective, true, 8), 1).pushed.has_value());
   CHECK_FALSE(of(default_sign_split_plan(problem, Variant::telescoping, Repair::none, true, 4), 1).pushed.has_value());
 }
+
+TEST_CASE("what the activation changes: squares are not additive, drelu's gate is open twice as often") {
+  Problem problem{128, 64, 1, DType::f32, {}, false};
+  const Plan split = default_sign_split_plan(problem, Variant::interim, Repair::selective, true, 2);
+  const auto near = [](double value, double expected) { return std::abs(value - expected) <= 1e-12; };
+  CHECK(near(*expected_activity(0.5, split, problem).repaired, 0.5));  // two fair tiles: all but both open and both closed
+  problem.activation = {ActivationKind::relu2};
+  CHECK(near(*expected_activity(0.5, split, problem).repaired, 0.75));
+  problem = {128, 64, 1, DType::f32, {ActivationKind::drelu}, true};
+  const Plan skipping = default_plan(problem, Strategy::row_fused, true);
+  CHECK(*expected_activity(0.2, skipping, problem).up_rows == 0.4);
+  CHECK(*expected_activity(0.7, skipping, problem).up_rows == 1.0);
+  problem.activation = {};
+  CHECK(near(*expected_activity(0.2, skipping, problem).up_rows, 0.2));
+}
+
+TEST_CASE("full repair reads every row that was pushed again") {
+  const Problem problem{256, 64, 1, DType::f32, {}, false};
+  const Plan full = default_sign_split_plan(problem, Variant::interim, Repair::full, true, 4);
+  const Activity activity = expected_activity(0.3, full, problem);
+  CHECK(std::abs(*activity.down_again - 4.0 * *activity.pushed) <= 1e-12);
+}
+
+TEST_CASE("a plane's bound shrinks with its levels") {
+  const Problem problem{4096, 64, 1, DType::bf16, {}, false};
+  Plan plan = default_plan(problem, Strategy::certified, true);
+  const auto bound = [&](index_t bits) {
+    plan.plane_bits = bits;
+    return normal_quantile(*expected_activity(0.01, plan, problem).refined) - normal_quantile(0.01);
+  };
+  CHECK(bound(8) > 0.0);
+  CHECK(std::abs(bound(7) / bound(8) - 127.0 / 63.0) <= 1e-6);
+}

@@ -59,6 +59,13 @@ TEST_CASE("what both share does not blur the decision") {
   CHECK(decide(streams, with_gap_error(0.0))->uncertainty_s > 0.0);
 }
 
+TEST_CASE("of equals the first is named") {
+  const std::vector<LabelledPrediction> cases{labelled("a", true, 1e-3, 0), labelled("b", true, 1e-3, 0), labelled("c", false, 2e-3, 0),
+                                              labelled("d", false, 2e-3, 0)};
+  CHECK(decide(cases, with_gap_error(0.0))->winner == "a");
+  CHECK(decide(cases, with_gap_error(0.0))->loser == "c");
+}
+
 TEST_CASE("without an alternative there is nothing to decide") {
   CHECK_FALSE(decide({}, test::sample_machine()).has_value());
   const std::vector<LabelledPrediction> only_fused{labelled("a", true, 1, 0), labelled("b", true, 2, 0)};

@@ -32,6 +32,7 @@ TEST_CASE("workers with equal work take as long as level 1 says") {
   Machine machine = test::sample_machine();
   machine.model["first_byte_s"].value = 1e-6;
   machine.model["gather_gap_bytes"].value = 256;
+  machine.model["overlap_loss"].value = 0.2;
   machine.model["prefetch_bytes"] = {0.0, "B", Kind::measured, "by hand", 0.0};
   for (const int threads : {1, 2}) {
     for (const Strategy strategy : {Strategy::row_fused, Strategy::unfused}) {
@@ -60,12 +61,12 @@ TEST_CASE("a part too many is waited for, and takes the bandwidth that is left t
   const double bytes = static_cast<double>(weight_bytes(scenario.problem)), stream = 2.0 / 3.0 * bytes / 10e9;
   const Terms terms = predict(scenario, machine)->terms;
   const double ends = terms.launch + terms.barrier + terms.reduction;
-  CHECK(level2->time_s == doctest::Approx(stream + ends).epsilon(2e-3));  // parts of 1366 and 1365 units
-  CHECK(sum_of(*level2, Slice::What::wait) == doctest::Approx(stream / 2).epsilon(4e-3));
+  CHECK(test::within(level2->time_s, stream + ends, 2e-3));  // parts of 1366 and 1365 units
+  CHECK(test::within(sum_of(*level2, Slice::What::wait), stream / 2, 4e-3));
   for (BandwidthPoint& point : machine.read_bandwidth) point.bytes_per_s = 20e9;  // whether one or two
   const auto shared = simulate(scenario, machine);
   REQUIRE(shared.ok());
-  CHECK(shared->time_s == doctest::Approx(bytes / 20e9 + ends).epsilon(2e-2));
+  CHECK(test::within(shared->time_s, bytes / 20e9 + ends, 2e-2));
 }
 
 TEST_CASE("arithmetic of one product does not hide behind the stream of the other") {
@@ -89,9 +90,39 @@ TEST_CASE("a recorded mask decides the rows of every tile") {
   }
   const auto even_time = simulate(scenario, machine, spread), uneven = simulate(scenario, machine, clustered), none = simulate(scenario, machine);
   REQUIRE(uneven.ok());
-  CHECK(even_time->time_s == doctest::Approx(none->time_s).epsilon(1e-9));
+  CHECK(test::within(even_time->time_s, none->time_s, 1e-9));
   CHECK(uneven->time_s > 1.1 * even_time->time_s);  // all open units are the first worker's
   CHECK_FALSE(simulate(scenario, machine, std::vector<std::uint8_t>(7)).ok());
+}
+
+TEST_CASE("a worker that is done takes items from the others") {
+  const Machine machine = test::sample_machine();
+  const Scenario scenario = even(Strategy::row_fused, true, 16, 2);
+  std::vector<std::uint8_t> clustered(4096, 0);
+  std::fill(clustered.begin(), clustered.begin() + 2048, std::uint8_t{1});  // all of them the first worker's
+  const auto timeline = simulate(scenario, machine, clustered);
+  REQUIRE(timeline.ok());
+  bool taken = false;
+  double ends[2] = {}, longest = 0;
+  std::vector<double> item_s(16, 0.0);
+  for (const Slice& slice : timeline->slices) {
+    if (slice.phase != 0 || (slice.what != Slice::What::up && slice.what != Slice::What::down)) continue;
+    taken = taken || (slice.worker == 1 && slice.item < 8);
+    ends[slice.worker] = std::max(ends[slice.worker], slice.end_s);
+    longest = std::max(longest, item_s[static_cast<std::size_t>(slice.item)] += slice.end_s - slice.begin_s);
+  }
+  CHECK(taken);
+  CHECK(std::abs(ends[0] - ends[1]) <= longest);
+}
+
+TEST_CASE("repairs take the time that level 1 gives them") {
+  const Machine machine = test::sample_machine();
+  Scenario scenario = even(Strategy::row_fused, false, 16, 2);
+  scenario.plan = default_sign_split_plan(scenario.problem, Variant::interim, Repair::selective);
+  scenario.activity.repaired = 0.0;
+  const double without = simulate(scenario, machine)->time_s;
+  scenario.activity.repaired = 0.5;
+  CHECK(test::within(simulate(scenario, machine)->time_s - without, predict(scenario, machine)->terms.repair, 1e-9));
 }
 
 TEST_CASE("who waits at a barrier loads ahead") {
@@ -121,6 +152,14 @@ TEST_CASE("slices of a worker do not overlap, cover every item once, and are wri
   const NamedTimeline named[] = {{"simulated", &*timeline}, {"measured", &*timeline}};
   const auto json = nlohmann::json::parse(trace_json(named));
   std::size_t slices = 0;
-  for (const auto& event : json["traceEvents"]) slices += event["ph"] == "X" ? 1 : 0;
+  for (const auto& event : json["traceEvents"]) {
+    if (event["ph"] != "X") continue;
+    const std::size_t index = slices++ % timeline->slices.size();
+    const Slice& slice = timeline->slices[index];
+    CHECK(event["pid"] == (slices <= timeline->slices.size() ? 1 : 2));
+    CHECK(event["tid"] == slice.worker);
+    CHECK(event["ts"] == slice.begin_s * 1e6);
+    CHECK(event["dur"] == (slice.end_s - slice.begin_s) * 1e6);
+  }
   CHECK(slices == 2 * timeline->slices.size());
 }

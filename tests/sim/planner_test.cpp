@@ -114,6 +114,39 @@ TEST_CASE("measure takes what is measured to be fastest, and remembers it") {
   another.title = "another machine";
   CHECK(plan_for(request(1.0), another, with_wisdom)->source == ChosenPlan::Source::estimated);
   CHECK(plan_for(request(0.96), machine, with_wisdom)->source == ChosenPlan::Source::wisdom);
+  CHECK(plan_for(request(0.75), machine, with_wisdom)->source == ChosenPlan::Source::estimated);  // more than a quarter octave away
+  // A second answer leaves the first, and one that cannot run is none.
+  REQUIRE(plan_for(request(0.25), machine, measure).ok());
+  CHECK(plan_for(request(1.0), machine, with_wisdom)->source == ChosenPlan::Source::wisdom);
+  PlannerOptions refusing = with_wisdom;
+  refusing.can_run = [&](const Plan& plan) { return plan == favourite ? unsupported("not this one") : Status{}; };
+  CHECK(plan_for(request(1.0), machine, refusing)->source == ChosenPlan::Source::estimated);
+}
+
+TEST_CASE("estimates are not remembered") {
+  const test::ScratchDirectory scratch;
+  REQUIRE(plan_for(request(1.0), test::sample_machine(), {.wisdom = scratch.path() / "wisdom.json"}).ok());
+  CHECK_FALSE(fs::exists(scratch.path() / "wisdom.json"));
+}
+
+TEST_CASE("measured are at most eight, and none that is predicted a third slower than the best") {
+  std::vector<Plan> timed;
+  const PlanTimer timer = [&](const PlanRequest&, std::span<const Plan> plans) -> Result<std::vector<double>> {
+    timed.assign(plans.begin(), plans.end());
+    return std::vector<double>(plans.size(), 1e-3);
+  };
+  for (const double active : {1.0, 0.02}) {  // all alike; skipping far ahead of the others
+    const auto ranked = plan_for(request(active), test::sample_machine());
+    REQUIRE(ranked.ok());
+    REQUIRE(plan_for(request(active), test::sample_machine(), {PlanMode::measure, timer}).ok());
+    const double best = ranked->considered.front().prediction.time_s;
+    std::size_t close = 0;
+    for (const RankedPlan& one : ranked->considered) close += one.prediction.time_s <= 1.3 * best;
+    CHECK(timed.size() == std::min<std::size_t>(close, 8));
+    CHECK(close < ranked->considered.size() + (active == 1.0 ? 1 : 0));
+    if (active == 1.0) CHECK(close > 8);
+    for (std::size_t i = 0; i < timed.size(); ++i) CHECK(timed[i] == ranked->considered[i].plan);
+  }
 }
 
 TEST_CASE("a file that is not wisdom is refused by name, and stays as it is") {

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <random>
 
+#include "lookup.hpp"
 #include "sample_machine.hpp"
 #include "seed.hpp"
 #include "signsplit/sim/predict.hpp"
+#include "structure.hpp"
 
 using namespace signsplit;
 using namespace signsplit::sim;
@@ -195,4 +197,132 @@ TEST_CASE("rooflines: dense bytes over the main-memory bandwidth") {
   CHECK(roofline_s(unfused, machine) == (bytes + 2 * 4 * 4096) / 20e9);
   CHECK(roofline_launch_s(fused, machine) == bytes / 20e9 + 2e-6);
   CHECK(roofline_launch_s(unfused, machine) == (bytes + 2 * 4 * 4096) / 20e9 + 4e-6);
+}
+
+// One correction of the model at a time, each worked out by hand on the machine with round numbers.
+
+namespace {
+
+Prediction predicted(const Problem& problem, const Plan& plan, const Machine& machine, const Activity& activity = {},
+                     Residency residency = Residency::cold, int threads = 2) {
+  const auto p = predict({problem, plan, activity, residency, threads, {}}, machine);
+  REQUIRE_MESSAGE(p.ok(), p.message());
+  return *p;
+}
+
+Machine sample_with(std::initializer_list<std::pair<const char*, double>> values) {
+  Machine machine = test::sample_machine();
+  for (const auto& [name, value] : values) machine.model[name].value = value;
+  return machine;
+}
+
+constexpr double kElements = 1024.0 * 4096.0;  // of one matrix of dense(1024, 4096)
+
+}  // namespace
+
+TEST_CASE("costs of having more than one thread: imbalance, and the wait that an empty loop does not show") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const Plan plan = two_parts(problem, Strategy::row_fused);
+  const Machine machine = sample_with({{"imbalance", 0.1}, {"thread_wait_s", 5e-6}});
+  const Terms two = predicted(problem, plan, machine).terms, one = predicted(problem, plan, machine, {}, Residency::cold, 1).terms;
+  check_close(two.imbalance, 0.1 * (two.stream + two.compute));
+  CHECK(one.imbalance == 0.0);
+  check_close(two.launch, 2e-6 + 5e-6);
+  check_close(one.launch, 1e-6);
+}
+
+TEST_CASE("intervals are as wide up as down, as factors, and hold the machine's noise") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const Plan plan = two_parts(problem, Strategy::row_fused);
+  Machine machine = test::sample_machine();
+  const Prediction quiet = predicted(problem, plan, machine);
+  check_close(quiet.low_s * quiet.high_s, quiet.time_s * quiet.time_s);
+  machine.noise_cv = 0.5;
+  const Prediction noisy = predicted(problem, plan, machine);
+  const double before = quiet.high_s / quiet.time_s - 1.0, after = noisy.high_s / noisy.time_s - 1.0;
+  CHECK(test::within(after * after - before * before, 0.5 * 0.5 - 0.01 * 0.01, 1e-9));
+}
+
+TEST_CASE("rows that are read again cost for every matrix of product 1") {
+  const Problem problem{1024, 1024, 1, DType::bf16, {}, true};
+  Plan plan = default_sign_split_plan(problem, Variant::telescoping, Repair::none);
+  plan.parts = 2;
+  Activity activity;
+  activity.redone = 0.5;
+  activity.rechecked = 2.0 / 1024;
+  check_close(predicted(problem, plan, test::sample_machine(), activity).terms.repair,
+              2.0 * 512 * 1024 / 20e9 + 2.0 * 2.0 * 1024 / 2e8);
+}
+
+TEST_CASE("stalls where the address stream jumps: between tiles, and behind every hole") {
+  const double rows = 4096, gap = 256;
+  const Activity quarter{.active = 0.25};
+  for (const bool gated : {false, true}) {
+    const Problem problem{1024, 4096, 1, DType::bf16, {}, gated};
+    const double up_matrices = gated ? 2 : 1;
+    for (const double allowed_rows : {1e6, 0.01}) {  // of 2048 bytes: the gap as it is, or 20.48 bytes
+      const Machine machine = sample_with({{"gather_gap_bytes", gap}, {"gather_gap_rows", allowed_rows}});
+      const double each = std::min(gap, allowed_rows * 2048);
+      const Plan dense_plan = two_parts(problem, Strategy::row_fused), skipping = two_parts(problem, Strategy::row_fused, true);
+      const Structure structure = structure_of(dense_plan, problem);
+      const double up = static_cast<double>(structure.up_jumps), down = static_cast<double>(structure.down_jumps);
+      check_close(predicted(problem, dense_plan, machine).terms.stream,
+                  (2.0 * kElements * (up_matrices + 1) + (up_matrices * up + down) * each) / 20e9);
+      const double read = 0.25 * rows, holes = read * 0.75;  // holes of W2, and of a gated layer's W1
+      check_close(predicted(problem, skipping, machine, quarter).terms.stream,
+                  (2.0 * kElements * (1.0 + up_matrices * 0.25) + (up + up_matrices * holes) * each) / 20e9);
+    }
+  }
+}
+
+TEST_CASE("tokens: the first with the weights, three at full price, the others at a share") {
+  Problem problem = dense(256, 256, DType::bf16);
+  problem.batch = 8;
+  const Terms terms = predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"late_token_share", 0.5}}), {}, Residency::warm).terms;
+  const double busy = 2.0 * 256 * 256 * (1 + 3 + 4 * 0.5) / 20e9;
+  check_close(terms.compute, busy - terms.stream);
+}
+
+TEST_CASE("overlap: a share of the smaller of stream and arithmetic shows; rows pushed again come on top") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const double busy = 2.0 * kElements / 20e9;
+  check_close(predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"overlap_loss", 0.2}})).terms.compute, 0.2 * busy);
+  Plan split = default_sign_split_plan(problem, Variant::interim, Repair::selective);  // two K tiles: W2 twice
+  split.parts = 2;
+  Activity activity;
+  activity.repaired = 0.0;
+  check_close(predicted(problem, split, test::sample_machine(), activity).terms.compute, kElements / 20e9);
+}
+
+TEST_CASE("efficiencies: of main memory, of a cache, and by what a call reads anew") {
+  const Machine machine = sample_with({{"stream_efficiency", 0.5}, {"cache_efficiency", 0.8}});
+  const Problem large = dense(1024, 4096, DType::bf16), small = dense(256, 256, DType::bf16);
+  check_close(predicted(large, two_parts(large, Strategy::row_fused), machine).terms.stream, 4.0 * kElements / (0.5 * 20e9));
+  check_close(predicted(small, two_parts(small, Strategy::row_fused), machine, {}, Residency::warm).terms.stream,
+              4.0 * 256 * 256 / (0.8 * 200e9));
+  // Warm, between the caches and main memory: what is read twice takes room once.
+  Plan split = default_sign_split_plan(large, Variant::interim, Repair::selective);
+  split.parts = 2;
+  Activity activity;
+  activity.repaired = 0.0;
+  const Terms terms = predicted(large, split, test::sample_machine(), activity, Residency::warm).terms;
+  check_close(terms.stream, 4.0 * kElements / bandwidth(test::sample_machine(), 2, 4.0 * kElements));
+}
+
+TEST_CASE("a certificate's plane takes arithmetic for every element") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const Plan plan = default_plan(problem, Strategy::certified, true);
+  Machine slow = test::sample_machine(), fast = slow;
+  slow.rates.push_back({"avx2", "certify", {1e8, "elem/s", Kind::measured, "by hand", 0.0}});
+  fast.rates.push_back({"avx2", "certify", {2e8, "elem/s", Kind::measured, "by hand", 0.0}});
+  const double difference = predicted(problem, plan, slow).terms.compute - predicted(problem, plan, fast).terms.compute;
+  CHECK(test::within(difference, kElements * (1e-8 - 0.5e-8) / 2.0, 1e-12));
+}
+
+TEST_CASE("looking up: a quarter of the way in the logarithms, and shares of the FMA rate") {
+  Machine machine = test::sample_machine();
+  CHECK(test::within(bandwidth(machine, 1, std::pow(10.0, 6.5)), std::pow(100e9, 0.75) * std::pow(10e9, 0.25), 1e-12));
+  std::erase_if(machine.rates, [](const Rate& rate) { return rate.name != "fma_f32"; });
+  CHECK(kernel_rate(machine, "avx2", "up_f32")->value == 0.5 * 0.30 * 32e9);
+  CHECK(kernel_rate(machine, "avx2", "up_f32")->kind == Kind::assumed);
 }

@@ -1,6 +1,8 @@
 // A machine with round numbers, so that predictions can be worked out by hand.
 #pragma once
 
+#include <cmath>
+
 #include "signsplit/sim/machine.hpp"
 
 namespace signsplit::test {
@@ -39,5 +41,8 @@ inline sim::Machine sample_machine() {
   m.noise_cv = 0.01;
   return m;
 }
+
+/// Within a share of the expected value. doctest's Approx allows an absolute distance as well, which is more than most times are.
+inline bool within(double value, double expected, double share) { return std::abs(value - expected) <= share * std::abs(expected); }
 
 }  // namespace signsplit::test

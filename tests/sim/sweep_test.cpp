@@ -42,10 +42,17 @@ TEST_CASE("a sweep has every combination, in order, and the numbers of predict")
             CHECK(point.machine == m);
             const Problem problem{d, f, batch, dtype, {}, false};
             double fused = 1e9, unfused = 1e9;
+            Plan fused_plan, unfused_plan;
             for (const Plan& plan : lossless_default_plans(problem)) {
               double& best = is_fused(plan) ? fused : unfused;
-              best = std::min(best, predict({problem, plan, {.active = active}, Residency::cold, 0, {}}, machines[m])->time_s);
+              const double time = predict({problem, plan, {.active = active}, Residency::cold, 0, {}}, machines[m])->time_s;
+              if (time < best) (is_fused(plan) ? fused_plan : unfused_plan) = plan;
+              best = std::min(best, time);
             }
+            CHECK(point.fused == to_string(fused_plan.strategy));
+            CHECK(point.fused_skips == fused_plan.skip);
+            CHECK(point.unfused_skips == unfused_plan.skip);
+            if (point.verdict != Verdict::too_close) CHECK((point.verdict == Verdict::fuse) == (fused < unfused));
             CHECK(point.fused_s == fused);
             CHECK(point.unfused_s == unfused);
             CHECK(point.active == active);
@@ -58,6 +65,10 @@ TEST_CASE("a sweep has every combination, in order, and the numbers of predict")
   const std::string csv = to_csv(*points, machines);
   CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + static_cast<std::ptrdiff_t>(points->size()));
   CHECK(csv.find("\"slow, \"\"very\"\"\",256,1024,1,f32,0.05,") != std::string::npos);
+  std::size_t line = csv.find('\n') + 1;  // of the first point: ratio is the third from the end
+  const std::string first = csv.substr(line, csv.find('\n', line) - line);
+  const std::size_t verdict = first.rfind(','), uncertainty = first.rfind(',', verdict - 1), ratio = first.rfind(',', uncertainty - 1);
+  CHECK(test::within(std::stod(first.substr(ratio + 1)), points->front().unfused_s / points->front().fused_s, 1e-5));  // six digits
 }
 
 TEST_CASE("a baseline of one region per phase costs the unfused schedule a fork and join more") {
