@@ -24,7 +24,7 @@ struct RowList {
 constexpr index_t ahead_bytes(index_t batch) { return batch > 1 ? 128 * 1024 : 8 * 1024; }
 
 /// Rows of one token that lie apart are read several at once (apart_rows.hpp); a piece of each is asked for before they are.
-inline constexpr index_t kRowsAtOnce = 4, kPieceBytes = 2048;
+inline constexpr index_t kRowsAtOnce = 4, kPieceBytes = 1536;
 constexpr bool are_apart(const RowList& list) { return list.rows != nullptr && list.bytes >= 2 * kPieceBytes; }
 
 /// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
