@@ -95,6 +95,15 @@ TEST_CASE("plans suit the device: a part for every multiprocessor, tiles that fi
       CHECK(suited.skip == plan.skip);
     }
   }
+  // Few blocks have long parts, and the tiles that are made for them are too large for the state of 16 tokens.
+  fake_machine().gpus[0].multiprocessors = 3;
+  const auto few = make_executor({.device = "cuda:0"}, {});
+  const Problem wide{.d_model = 2048, .d_ff = 8192, .batch = 16};
+  const Plan large = default_plan(wide, Strategy::certified), fitting = (*few)->suited(large, wide);
+  REQUIRE_FALSE(gpu::can_run(large, wide, {}).ok());
+  CHECK(gpu::can_run(fitting, wide, {}).ok());
+  CHECK(fitting.hidden_tile < large.hidden_tile);
+
   fake_machine().gpus[0].shared_bytes_per_block = 4096;  // what fits with no tile keeps its reason
   const auto tiny = make_executor({.device = "cuda:0"}, {});
   const Problem problem{.d_model = 2048, .d_ff = 8192};
@@ -114,7 +123,7 @@ TEST_CASE("a turn: chained or isolated, cold or warm, and what of it is timed") 
       for (const Residency residency : {Residency::cold, Residency::warm}) {
         INFO(label(plan), chained ? " chained" : " isolated", residency == Residency::cold ? " cold" : " warm");
         reset_fake_machine();
-        const auto executor = make_executor({.device = "cuda:0", .timing = chained ? "chained" : "isolated"}, {});
+        const auto executor = make_executor({.device = "cuda:0", .timing = chained ? "chained" : "isolated", .keep_in_l2 = chained}, {});
         REQUIRE(executor.ok());
         Rotation rotation;
         rotation.layers.push_back((*executor)->load(first).value());
@@ -131,6 +140,7 @@ TEST_CASE("a turn: chained or isolated, cold or warm, and what of it is timed") 
           const auto seconds = (*ffn)->timed_turn(rotation, residency, x, y);
           REQUIRE_MESSAGE(seconds.ok(), seconds.message(), "; ", fake_machine().error);
           CHECK(same_time(*seconds, kFakeKernelSeconds * static_cast<double>(kernels)));
+          for (const FakeLaunch& launch : fake_machine().launches) CHECK(launch.evict_first != chained);
           const bool warms_up = chained && turn == 0;
           CHECK(fake_machine().launches.size() == calls * kernels * (warms_up ? 2 : 1));
           const bool on_second = residency == Residency::cold && (chained || turn % 2 == 1);
