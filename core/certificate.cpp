@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <string>
 #include <vector>
@@ -198,6 +197,17 @@ Result<Certificate> Certificate::build(const Weights& weights, CertificateFormat
   return io_error("not enough memory for the certificate of a layer");
 }
 
+Result<Certificate> Certificate::clone() const {
+  Certificate copy;
+  copy.format_ = format_;
+  copy.layout_ = layout_;
+  copy.rows_ = rows_;
+  copy.threshold_ = threshold_;
+  copy.panels_ = signsplit::clone(panels_);
+  if (copy.panels_.size() != panels_.size()) return io_error("not enough memory for the certificate of a layer");
+  return copy;
+}
+
 int Certificate::plane_at(index_t row, index_t k) const noexcept {
   const index_t g = k / layout_.group, in_group = k % layout_.group;
   const std::byte* chunk = panel(row / kPanelRows) + layout_.chunk_offset(g);
@@ -225,27 +235,6 @@ float Certificate::norm_at(index_t row) const noexcept {
 RowBound Certificate::evaluate(index_t row, const QuantizedToken& x) const noexcept {
   return evaluate_row(reinterpret_cast<const unsigned char*>(panel(row / kPanelRows)), layout_, row % kPanelRows, x,
                       [](float a, float b, float c) { return std::fma(a, b, c); });
-}
-
-struct CertificateStore::State {
-  std::mutex mutex;
-  std::vector<std::shared_ptr<const Certificate>> certificates;
-};
-
-CertificateStore::CertificateStore() : state_(std::make_unique<State>()) {}
-CertificateStore::~CertificateStore() = default;
-
-Result<std::shared_ptr<const Certificate>> CertificateStore::get(const Weights& weights, CertificateFormat format) try {
-  const std::lock_guard lock(state_->mutex);
-  for (const auto& known : state_->certificates) {
-    if (known->format() == format) return known;
-  }
-  Result<Certificate> built = Certificate::build(weights, format);
-  if (!built) return built.status();
-  state_->certificates.push_back(std::make_shared<const Certificate>(std::move(built).value()));
-  return state_->certificates.back();
-} catch (const std::bad_alloc&) {
-  return io_error("not enough memory for the certificate of a layer");
 }
 
 }  // namespace signsplit

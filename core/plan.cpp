@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "signsplit/certificate_panel.hpp"
+#include "signsplit/residual.hpp"
 
 namespace signsplit {
 namespace {
@@ -89,6 +89,16 @@ Status validate_arithmetic(const Plan& plan, const Problem& problem) {
                 std::string(to_string(plan.strategy)));
 }
 
+/// What a residual needs (residual.hpp).
+Status validate_residual(const Plan& plan, const Problem& problem) {
+  if (problem.dtype == DType::int8) return broken("placement", "beside for int8 weights, which are as small as the plane", "residual");
+  if (plan.plane_bits != 8) return broken("plane_bits", "8 for placement residual", plan.plane_bits);
+  if (round_up(problem.d_model, kAccumulators) > kMaxResidualColumns) {
+    return broken("placement", "beside where D is above " + std::to_string(kMaxResidualColumns), "residual");
+  }
+  return {};
+}
+
 /// The fields that only `certified` has.
 Status validate_certificate(const Plan& plan, const Problem& problem) {
   const std::string placement(to_string(plan.placement));
@@ -108,7 +118,7 @@ Status validate_certificate(const Plan& plan, const Problem& problem) {
     return broken("plane_group", "a multiple of 64 in [64, " + std::to_string(kMaxPlaneGroup) + "] for certified", plan.plane_group);
   }
   if (plan.placement == Placement::none) return broken("placement", "beside or residual for certified", placement);
-  return {};
+  return plan.placement == Placement::residual ? validate_residual(plan, problem) : Status{};
 }
 
 Status validate_sizes(const Plan& plan, const Problem& problem) {

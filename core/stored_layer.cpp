@@ -1,5 +1,6 @@
 #include "stored_layer.hpp"
 
+#include <bit>
 #include <cstring>
 #include <new>
 
@@ -8,11 +9,32 @@
 namespace signsplit {
 namespace {
 
-/// A packed matrix without its padding, [F, D], as stored in files.
-AlignedBuffer unpadded(const std::byte* matrix, const Weights& weights) {
+/// A row's values in the stored type, which has them all.
+void narrow(std::span<const float> row, DType dtype, std::byte* out) {
+  const auto size = static_cast<std::size_t>(dtype_bytes(dtype));
+  for (const float value : row) {
+    const std::uint32_t bits = dtype == DType::f32    ? std::bit_cast<std::uint32_t>(value)
+                               : dtype == DType::bf16 ? std::bit_cast<std::uint32_t>(value) >> 16
+                                                      : to_f16(value).bits;
+    std::memcpy(out, &bits, size);
+    out += size;
+  }
+}
+
+/// Up or gate without its padding, [F, D], as stored in files.
+AlignedBuffer unpadded(Matrix which, const Weights& weights) {
   const index_t row = weights.d_model() * dtype_bytes(weights.dtype());
+  const std::byte* const matrix = which == Matrix::gate ? weights.gate() : weights.up();
   AlignedBuffer out(static_cast<std::size_t>(weights.d_ff() * row));
   if (out.data() == nullptr) return out;
+  if (matrix == nullptr) {  // given up: restored
+    std::vector<float> values(static_cast<std::size_t>(weights.d_model()));
+    for (index_t j = 0; j < weights.d_ff(); ++j) {
+      weights.read_row(which, j, 0, values);
+      narrow(values, weights.dtype(), out.data() + j * row);
+    }
+    return out;
+  }
   for (index_t j = 0; j < weights.d_ff(); ++j) {
     std::memcpy(out.data() + j * row, matrix + j * weights.row_bytes(), static_cast<std::size_t>(row));
   }
@@ -67,9 +89,9 @@ Result<StoredLayer> stored_layer(const Weights& weights) try {
     layer.tensors[name] = {stored_name(weights.dtype()), std::move(shape), {buffer.data(), buffer.size()}};
     layer.buffers.push_back(std::move(buffer));
   };
-  add("up.weight", {f, d}, unpadded(weights.up(), weights));
+  add("up.weight", {f, d}, unpadded(Matrix::up, weights));
   add("down.weight", {d, f}, unpacked_down(weights));
-  if (weights.gated()) add("gate.weight", {f, d}, unpadded(weights.gate(), weights));
+  if (weights.gated()) add("gate.weight", {f, d}, unpadded(Matrix::gate, weights));
   if (!enough) return io_error("not enough memory to write " + describe(weights.problem()));
   layer.metadata["activation"] = to_string(weights.activation(), weights.gated());
   if (weights.dtype() == DType::int8) add_scales(weights, layer);

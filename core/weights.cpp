@@ -9,6 +9,7 @@
 #include <string>
 
 #include "signsplit/certificate.hpp"
+#include "signsplit/residual.hpp"
 #include "int8_scale.hpp"
 #include "transpose.hpp"
 
@@ -182,6 +183,10 @@ bool any_set(const std::vector<std::uint8_t>& flags) {
 }  // namespace
 
 void Weights::read_row(Matrix matrix, index_t j, index_t begin, std::span<float> out) const noexcept {
+  if (!has_first_matrix() && matrix == (gated() ? Matrix::gate : Matrix::up)) {
+    kept_residual_->restore(*kept_certificate_, j, begin, out);
+    return;
+  }
   const AlignedBuffer& buffer = matrix == Matrix::up ? up_ : matrix == Matrix::gate ? gate_ : down_;
   const std::byte* const first = buffer.data() + j * row_bytes() + begin * dtype_bytes(dtype());
   switch (dtype()) {
@@ -281,10 +286,6 @@ Result<Weights> Weights::pack(const LayerTensors& layer) try {
   return io_error("not enough memory to pack a layer");
 }
 
-Result<std::shared_ptr<const Certificate>> Weights::certificate(CertificateFormat format) const {
-  return certificates_->get(*this, format);
-}
-
 Status Weights::set_arithmetic(Arithmetic arithmetic) {
   Problem changed = problem_;
   changed.arithmetic = arithmetic;
@@ -317,6 +318,14 @@ Result<Weights> Weights::clone() const try {
   copy.any_input_nonfinite_ = any_input_nonfinite_;
   copy.any_down_nonfinite_ = any_down_nonfinite_;
   copy.certificates_ = std::make_shared<CertificateStore>();
+  if (has_first_matrix()) return copy;
+  Result<Certificate> certificate = kept_certificate_->clone();
+  if (!certificate) return certificate.status();
+  Result<Residual> residual = kept_residual_->clone();
+  if (!residual) return residual.status();
+  copy.kept_certificate_ = std::make_shared<const Certificate>(std::move(certificate).value());
+  copy.kept_residual_ = std::make_shared<const Residual>(std::move(residual).value());
+  copy.certificates_->adopt(copy.kept_certificate_, copy.kept_residual_);
   return copy;
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to copy a layer");

@@ -16,7 +16,7 @@ namespace signsplit::cpu {
 /// Asks for what is read after the plane. (Inlined by force: GCC drops the call of a function that only prefetches.)
 __attribute__((always_inline)) inline void TileSink::ask_for_first_survivors() const {
   const Units first{tile_.survivors, static_cast<std::size_t>(std::min(survivors_, kRowsAtOnce))};
-  const RowList rows = rows_of(first_matrix(), first, whole_row());
+  const RowList rows = run_.residual != nullptr ? residual_rows(first) : rows_of(first_matrix(), first, whole_row());
   for (const index_t unit : first) {
     const char* row = static_cast<const char*>(rows.matrix) + unit * rows.row_bytes;
     for (index_t at = 0; at < std::min(kPieceBytes, rows.bytes); at += 64) __builtin_prefetch(row + at, 0, 3);
@@ -33,10 +33,12 @@ void TileSink::certify(HiddenRange hidden) {
     a.panel = reinterpret_cast<const unsigned char*>(c.panel(p));
     if (p + 1 == first + panels) ask_for_first_survivors();
     const PanelVerdict verdict = run_.certify(a);
+    const index_t before = survivors_;
     for (auto left = static_cast<unsigned>(static_cast<std::uint16_t>(~verdict.certified)); left != 0; left &= left - 1) {
       const index_t unit = p * kPanelRows + std::countr_zero(left);
       if (unit >= hidden.begin && unit < hidden.end) tile_.survivors[survivors_++] = unit;
     }
+    if (run_.residual != nullptr && survivors_ > before) keep_planes(p, before);
   }
   statistics_.refined += static_cast<std::uint64_t>(survivors_);
   statistics_.certified += static_cast<std::uint64_t>(hidden.size() - survivors_);
@@ -48,8 +50,12 @@ void TileSink::dot_survivors(HiddenRange hidden) {
   const Units survivors{tile_.survivors, static_cast<std::size_t>(survivors_)};
   const Units deferred{tile_.deferred, static_cast<std::size_t>(deferred_)};
   const RowList plane = plane_after(hidden);
-  dot(first_matrix(), rows_of(first_matrix(), survivors, whole_row()), whole_row(), nullptr, tile_.pre, nullptr,
-      deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row()) : plane);
+  const RowList after = deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row()) : plane;
+  if (run_.residual != nullptr) {
+    dot_restored(survivors, after);
+  } else {
+    dot(first_matrix(), rows_of(first_matrix(), survivors, whole_row()), whole_row(), nullptr, tile_.pre, nullptr, after);
+  }
   add_rows(rows_of(Matrix::down, deferred, whole_row()), tile_.deferred_coefficients, plane);
   deferred_ = 0;
 }

@@ -14,6 +14,14 @@ CertifyKernel certify_kernel_for([[maybe_unused]] Isa isa) noexcept {
   return certify_scalar;
 }
 
+const RestoredKernels& restored_kernels_for([[maybe_unused]] Isa isa) noexcept {
+#if defined(SIGNSPLIT_X86_KERNELS)
+  if (isa == Isa::avx2) return restored_avx2;
+  if (isa == Isa::avx512) return restored_avx512;
+#endif
+  return restored_scalar;
+}
+
 std::vector<std::pair<std::string_view, CertifyKernel>> supported_certify_kernels() {
   std::vector<std::pair<std::string_view, CertifyKernel>> list{{"scalar", certify_scalar}};
 #if defined(SIGNSPLIT_X86_KERNELS)

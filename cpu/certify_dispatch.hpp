@@ -1,4 +1,4 @@
-// Which form of the certificate's kernel runs.
+// Which form of the kernels of a certificate and of its residual runs.
 #pragma once
 
 #include <string_view>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/certify_kernels.hpp"
+#include "kernels/restored_kernels.hpp"
 #include "signsplit/cpu.hpp"
 
 namespace signsplit::cpu {
@@ -16,5 +17,8 @@ namespace signsplit::cpu {
 /// The best form for an instruction set that supported_isas() lists. Of avx512 it is the one with VNNI where the processor
 /// has it: they give the same verdicts.
 [[nodiscard]] CertifyKernel certify_kernel_for(Isa isa) noexcept;
+
+/// Those that go with the residual, of an instruction set that supported_isas() lists.
+[[nodiscard]] const RestoredKernels& restored_kernels_for(Isa isa) noexcept;
 
 }  // namespace signsplit::cpu

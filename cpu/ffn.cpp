@@ -14,6 +14,7 @@
 #include "certify_dispatch.hpp"
 #include "float_environment.hpp"
 #include "signsplit/certificate.hpp"
+#include "signsplit/residual.hpp"
 #include "tile_sink.hpp"
 #include "w8a8.hpp"
 
@@ -93,6 +94,7 @@ struct Ffn::State {
   // Every second run goes backwards through its parts: the same layer again, it begins with what is left of it in the caches.
   bool backwards = true;
   std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
+  std::shared_ptr<const Residual> residual;        // of `weights`; placement residual only
   AlignedBuffer memory;
   Workspace workspace;
   WorkQueue queues[kMaxPhases];
@@ -120,7 +122,6 @@ Status can_run(const Plan& plan, const Problem& problem, const Options& options)
   if (options.exact_mask && problem.arithmetic != Arithmetic::f32) {
     return unsupported("exact_mask is about f32 sums: the arithmetic w8a8 has none");
   }
-  if (plan.placement == Placement::residual) return unsupported("the CPU executor keeps the plane beside the weights only");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return invalid_argument("threads must be between 0 (all) and " + std::to_string(kMaxThreads) + " (got " +
                             std::to_string(options.threads) + ")");
@@ -170,13 +171,21 @@ Status Ffn::rebind(const Weights& weights) {
   return state_->bind(weights);
 }
 
-/// Takes a layer, with the certificate that the plan asks for. On failure nothing changes.
+/// Takes a layer, with the certificate and the residual that the plan asks for. On failure nothing changes.
 Status Ffn::State::bind(const Weights& layer) {
+  if (Status status = layer.has_for(plan); !status) return status;
+  std::shared_ptr<const Residual> restores;
+  if (plan.placement == Placement::residual) {
+    auto found = layer.residual(format_of(plan));
+    if (!found) return found.status();
+    restores = std::move(found).value();
+  }
   if (plan.strategy == Strategy::certified) {
     auto found = layer.certificate(format_of(plan));
     if (!found) return found.status();
     certificate = std::move(found).value();
   }
+  residual = std::move(restores);
   weights = &layer;
   return {};
 }
@@ -273,8 +282,8 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads, s.backwards);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
-                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.certify, s.exact_mask,
-                       &integer_kernels_for(s.report.isa), s.backwards};
+                       active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.residual.get(), s.certify, s.exact_mask,
+                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.backwards};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

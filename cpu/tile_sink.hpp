@@ -6,6 +6,7 @@
 #include "isa.hpp"
 #include "kernels/certify_kernels.hpp"
 #include "kernels/integer_kernels.hpp"
+#include "kernels/restored_kernels.hpp"
 #include "signsplit/statistics.hpp"
 #include "signsplit/unit_decision.hpp"
 #include "signsplit/walk.hpp"
@@ -14,6 +15,7 @@
 
 namespace signsplit {
 class Certificate;
+class Residual;
 }
 
 namespace signsplit::cpu {
@@ -29,9 +31,11 @@ struct RunContext {
   float* y = nullptr;                     ///< [batch, d_model]
   std::uint8_t* active_mask = nullptr;    ///< [batch, d_ff] or null
   const Certificate* certificate = nullptr;  ///< certified only
+  const Residual* residual = nullptr;        ///< certified with placement residual only
   CertifyKernel certify = nullptr;
   bool exact_mask = false;
   const IntegerKernels* integers = nullptr;  ///< w8a8 only
+  const RestoredKernels* restored = nullptr; ///< placement residual only
   bool backwards = false;                    ///< workers take parts in descending order
 };
 
@@ -103,6 +107,11 @@ class TileSink {
   void open_gated_survivors();
   void up_sums_of_open_survivors();
   void defer_rows(HiddenRange hidden);
+
+  // Placement residual (restored.cpp).
+  void keep_planes(index_t p, index_t first);
+  [[nodiscard]] RowList residual_rows(Units units) const;
+  void dot_restored(Units survivors, const RowList& next);
 
   // Signs in doubt (exact_mask.cpp).
   struct Settled {

@@ -1,5 +1,7 @@
 #include "workspace.hpp"
 
+#include "kernels/restored_kernels.hpp"
+
 namespace signsplit::cpu {
 namespace {
 
@@ -56,6 +58,12 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
     t.deferred = carver.take<index_t>(units);
     t.deferred_coefficients = carver.take<float>(values);
     t.certify_sums = carver.take<float>(problem.batch * 2 * kPanelRows);
+  }
+  if (plan.placement == Placement::residual) {
+    const index_t padded = walk_shape(problem).d_padded;
+    t.planes = carver.take<signed char>(units * padded);
+    t.plane_scales = carver.take<std::uint16_t>(units * PanelLayout{padded, plan.plane_group}.groups());
+    t.restored = carver.take<float>(restored_rows(problem.batch) * padded);
   }
   return t;
 }

@@ -33,6 +33,9 @@ struct TileScratch {
   index_t* deferred = nullptr;       ///< certified: [hidden_tile] rows of W2 that the tile before has still to add
   float* deferred_coefficients = nullptr;  ///< certified: their coefficients
   float* certify_sums = nullptr;     ///< certified: [batch, 2, kPanelRows]
+  signed char* planes = nullptr;     ///< placement residual: [hidden_tile, d_padded] the survivors' rows of the plane
+  std::uint16_t* plane_scales = nullptr;  ///< placement residual: [hidden_tile, groups] bfloat16 bits
+  float* restored = nullptr;         ///< placement residual: [restored_rows(batch), d_padded]
 };
 
 /// All pointers into one workspace block.

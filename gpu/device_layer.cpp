@@ -86,6 +86,7 @@ std::size_t DeviceLayer::bytes() const noexcept {
 }
 
 Result<DeviceLayer> DeviceLayer::upload(const Weights& weights, int device) {
+  if (Status status = weights.require_first_matrix(); !status) return status;
   if (Status status = cuda_status(cudaSetDevice(device), "selecting a device"); !status) return status;
   DeviceLayer layer(new State);
   State& to = *layer.state_;

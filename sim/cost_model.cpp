@@ -57,6 +57,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const double batch = static_cast<double>(scenario.problem.batch);
   const double tokens = std::min(batch - 1, 3.0) + std::max(batch - 4, 0.0) * model_value(machine, "late_token_share").value;
   model.element = {seconds[0] + tokens * seconds[2], seconds[1] + tokens * seconds[5], seconds[3], batch * seconds[4]};
+  if (scenario.plan.placement == Placement::residual) model.element.restored = seconds[0] * model_value(machine, "restored_cost").value;
   model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.cache_efficiency = is_gpu(machine) ? model.stream_efficiency : model_value(machine, "cache_efficiency").value;
   const bool split = scenario.plan.strategy == Strategy::sign_split;
@@ -84,10 +85,15 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   const bool gate_first = scenario.problem.gated && scenario.plan.skip && scenario.plan.strategy != Strategy::sign_split;
   const bool certified = scenario.plan.strategy == Strategy::certified;
   const double read = static_cast<double>(bytes.bytes_up + bytes.bytes_gate - bytes.bytes_up_again);
-  const double pieces = certified ? read / row : matrices * static_cast<double>(structure.up_pieces);
+  // Of a survivor's row a residual is read in place of the row itself.
+  const bool restores = scenario.plan.placement == Placement::residual;
+  const double refined = static_cast<double>(bytes.refined);
+  const double rows = restores ? refined + (gate_first ? static_cast<double>(bytes.bytes_up) / row : 0.0) : read / row;
+  const double pieces = certified ? rows : matrices * static_cast<double>(structure.up_pieces);
   Demand demand;
   demand.stream_bytes = read + static_cast<double>(bytes.bytes_plane + bytes.bytes_scales);
-  demand.busy_s = read / row * (elements * model.element.up) + pieces * model.piece;
+  demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece;
+  if (restores) demand.busy_s += refined * elements * model.element.restored;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
     demand.busy_s += units * elements * model.element.plane;
     demand.jumps = jumps + jumps_when_skipping(jumps, units, static_cast<double>(bytes.refined));

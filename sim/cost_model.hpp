@@ -9,6 +9,7 @@ namespace signsplit::sim {
 /// Seconds that one thread needs for one weight element of each kernel, whatever the batch.
 struct ElementTimes {
   double up = 0, down = 0, exact = 0, plane = 0;
+  double restored = 0;  ///< placement residual: what a weight takes beside its multiplication, whatever the batch
 };
 
 /// Everything the equations need, looked up once.

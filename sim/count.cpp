@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "signsplit/certificate_panel.hpp"
+#include "signsplit/residual.hpp"
 #include "signsplit/sim/predict.hpp"
 #include "structure.hpp"
 
@@ -87,6 +87,12 @@ std::uint64_t things(double fraction, double n) {
 
 double fraction_of(std::uint64_t count, double n) { return static_cast<double>(count) / n; }
 
+/// Bytes of a survivor's row of the first matrix, or of what stands for it.
+std::uint64_t refined_row_bytes(const Plan& plan, const Problem& problem, std::uint64_t row) {
+  if (plan.placement != Placement::residual) return row;
+  return u64(ResidualLayout{problem.dtype, walk_shape(problem).d_padded}.row_bytes());
+}
+
 bool gate_first(const Plan& plan, const Problem& problem) {
   return problem.gated && plan.skip && plan.strategy != Strategy::sign_split;
 }
@@ -148,7 +154,8 @@ Statistics count(const Plan& plan, const Problem& problem, const Activity& activ
     s.refined = things(known(activity.refined, full.refined), units);
     s.certified = u64(problem.d_ff) - std::min(s.refined, u64(problem.d_ff));
     s.bytes_plane = structure.bytes_plane;
-    first = s.refined * row;
+    const std::uint64_t raw = things(activity.raw.value_or(0.0), units);
+    first = (s.refined - std::min(raw, s.refined)) * refined_row_bytes(plan, problem, row) + raw * row;
     scales = s.refined * (structure.up_scales / u64(problem.d_ff));
   }
   const std::uint64_t up = gate_first(plan, problem) ? row * things(known(activity.up_rows, full.up_rows), units)
@@ -181,6 +188,12 @@ Activity activity_from(const Statistics& s, const Plan& plan, const Problem& pro
   activity.redone = fraction_of(s.redone, units);
   activity.rechecked = fraction_of(s.rechecked, pairs);
   if (plan.strategy == Strategy::certified) activity.refined = fraction_of(s.refined, units);
+  const std::uint64_t row_bytes = u64(walk_shape(problem).d_padded * dtype_bytes(problem.dtype));
+  if (const std::uint64_t restored = refined_row_bytes(plan, problem, row_bytes); restored != row_bytes) {
+    const std::uint64_t read = problem.gated ? s.bytes_gate - s.bytes_up_again / 2 : s.bytes_up - s.bytes_up_again;
+    const double more = static_cast<double>(read) - static_cast<double>(s.refined * restored);
+    activity.raw = more / (static_cast<double>(row_bytes) - static_cast<double>(restored)) / units;
+  }
   if (gate_first(plan, problem)) {
     const std::uint64_t again = s.bytes_up_again / 2;  // up and gate alike
     activity.up_rows = fraction_of(s.bytes_up - std::min(s.bytes_up, again), units * row);

@@ -20,6 +20,7 @@ inline constexpr ModelField kModelFields[] = {
     {"split_overlap_loss", "1", 0.3},  // overlap_loss of sign_split
     {"streams_overlap_loss", "1", 0.8},  // ... with streams, whose kernel asks for nothing ahead
     {"certified_overlap_loss", "1", 0.6},  // ... of certified, which knows its next rows only when a tile is certified
+    {"restored_cost", "1", 3.0},       // placement residual: restoring a weight, in units of multiplying one of product 1
     {"input_rate", "B/s", 4e10},       // x is copied and looked at by one thread before the workers start
     {"push_batch_s", "s", 2.5e-7},     // per row piece under sign_split, for a batch of more than one token
     {"late_token_share", "1", 0.8},    // what a token beyond the fourth costs, of one before it

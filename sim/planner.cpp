@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "gpu_machine.hpp"
 #include "wisdom.hpp"
 
 namespace signsplit::sim {
@@ -38,6 +39,7 @@ Result<std::vector<RankedPlan>> predict_candidates(const PlanRequest& request, c
   Status failure;
   for (const Plan& candidate : candidate_plans(request.problem)) {
     const Plan plan = plan_on(machine, request.problem, candidate);
+    if (plan.placement == Placement::residual && is_gpu(machine)) continue;  // which restores nothing
     if (options.can_run) {
       if (const Status status = options.can_run(plan); !status.ok()) {
         if (failure.ok()) failure = status;
@@ -131,6 +133,10 @@ std::vector<Plan> lossless_default_plans(const Problem& problem) {
 
 std::vector<Plan> candidate_plans(const Problem& problem) {
   std::vector<Plan> candidates = lossless_default_plans(problem), tiled;
+  if (Plan restored = default_plan(problem, Strategy::certified); validate(restored, problem).ok()) {
+    restored.placement = Placement::residual;
+    if (validate(restored, problem).ok()) candidates.push_back(restored);
+  }
   for (const Plan& plan : candidates) {
     for (const index_t tile : kHiddenTiles) {
       Plan other = plan;

@@ -17,7 +17,7 @@ Status check(const Scenario& scenario) {
   if (!(a.active >= 0.0 && a.active <= 1.0)) return invalid_argument("activity.active must be in [0, 1]");
   const std::pair<const char*, const std::optional<double>*> fields[] = {
       {"active_union", &a.active_union}, {"up_rows", &a.up_rows},   {"pushed", &a.pushed}, {"down_again", &a.down_again},
-      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}, {"refined", &a.refined}};
+      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}, {"refined", &a.refined}, {"raw", &a.raw}};
   for (const auto& [name, field] : fields) {
     if (field->has_value() && !(**field >= 0.0 && std::isfinite(**field))) {
       return invalid_argument(std::string("activity.") + name + " must be finite and not negative");

@@ -66,6 +66,9 @@ std::vector<CaseRequest> all_cases(const Problem& problem, const Executor& execu
   for (const Plan& plan : default_plans(problem)) {
     if (worth_timing(plan)) cases.push_back({executor.suited(plan, problem), {}});
   }
+  Plan restored = default_plan(problem, Strategy::certified);
+  restored.placement = Placement::residual;
+  if (validate(restored, problem).ok() && executor.device() == "cpu") cases.push_back({restored, {}});
   for (const std::string& vendor : executor.vendors(problem.dtype)) cases.push_back({std::nullopt, vendor});
   const bool shows_prefill = executor.device() == "cpu" && can_prefill(problem) && problem.batch >= kPrefillShownFrom;
   if (shows_prefill && problem.dtype != DType::f32) cases.push_back({.vendor = std::string(kOneDnnF32)});

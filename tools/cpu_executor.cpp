@@ -45,8 +45,10 @@ const Weights& weights_of(const LoadedLayer& layer) { return static_cast<const C
 /// The packed matrices of a layer.
 std::vector<std::span<const std::byte>> matrices(const Weights& weights) {
   const auto bytes = static_cast<std::size_t>(weights.d_ff() * weights.row_bytes());
-  std::vector<std::span<const std::byte>> spans{{weights.up(), bytes}, {weights.down(), bytes}};
-  if (weights.gated()) spans.emplace_back(weights.gate(), bytes);
+  std::vector<std::span<const std::byte>> spans;
+  for (const std::byte* matrix : {weights.up(), weights.down(), weights.gate()}) {
+    if (matrix != nullptr) spans.emplace_back(matrix, bytes);  // no gate, or a first matrix that was given up
+  }
   return spans;
 }
 

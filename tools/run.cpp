@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "signsplit/certificate.hpp"
 #include "signsplit/npy.hpp"
 #include "signsplit/reference.hpp"
 #include "signsplit/weights.hpp"
@@ -136,6 +137,10 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   if (const Status status = check_exact_mask(options, *choice, **executor); !status) return status;
   const Result<sim::PlanMode> planner = parse_planner(options.planner);
   if (!planner) return planner.status();
+  const bool restores = choice->kind == PlanChoice::Kind::plan && choice->plan.placement == Placement::residual;
+  if (restores && (*executor)->device() == "cpu") {
+    if (const Status status = weights->give_up_first_matrix(format_of(choice->plan)); !status) return status;
+  }
   return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor), *planner};
 }
 
@@ -320,6 +325,10 @@ void print_summary(const Job& job, const Outcome& outcome, const RunOptions& opt
                 time_text(outcome.time_s / static_cast<double>(calls)));
   if (outcome.plan) {
     context.print("weights    {} read, {}\n", bytes_text(read), rate_text(read / outcome.time_s));
+  }
+  if (!job.weights.has_first_matrix()) {
+    context.print("memory     {}, plane and residual in place of the first matrix\n",
+                  bytes_text(static_cast<double>(job.weights.stored_bytes())));
   }
   if (outcome.strategy == "onednn") {
     context.print("active     not counted: not our kernels, nor the bits of our plans");

@@ -44,6 +44,7 @@ std::string onednn_version() {
 Result<OneDnnFfn> OneDnnFfn::create(const Weights& weights, index_t batch, int threads, OneDnnActivations activations) {
   const Problem problem = weights.problem(batch);
   if (Status status = validate(problem); !status.ok()) return status;
+  if (Status status = weights.require_first_matrix(); !status.ok()) return status;
   if (problem.activation.kind == ActivationKind::fatrelu && problem.activation.threshold != 0.0f) {
     return unsupported("oneDNN has no post-op for fatrelu with a threshold above zero");
   }

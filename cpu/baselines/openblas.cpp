@@ -121,6 +121,7 @@ Result<OpenBlasFfn> OpenBlasFfn::create(const Weights& weights, index_t batch, i
   if (Status status = validate(problem); !status.ok()) return status;
   if (!has_openblas()) return unsupported("OpenBLAS (libopenblas.so.0) is not installed");
   if (problem.dtype != DType::f32) return unsupported("OpenBLAS multiplies f32 weights only");
+  if (Status status = weights.require_first_matrix(); !status) return status;
   auto state = std::make_unique<State>();
   state->problem = problem;
   state->threads = threads;

@@ -15,6 +15,7 @@
 
 namespace signsplit {
 
+class Residual;
 class Weights;
 
 /// What is chosen freely about a certificate. Read from a plan with format_of().
@@ -39,9 +40,13 @@ class Certificate {
   /// W2, or with norms or biases above 2^50, are never certified. invalid_argument for a format that is none, or a layer
   /// whose activation closes no unit (identity).
   [[nodiscard]] static Result<Certificate> build(const Weights& weights, CertificateFormat format);
+  /// A copy in memory of its own.
+  [[nodiscard]] Result<Certificate> clone() const;
 
   [[nodiscard]] CertificateFormat format() const noexcept { return format_; }
   [[nodiscard]] PanelLayout layout() const noexcept { return layout_; }
+  /// Memory taken.
+  [[nodiscard]] std::size_t bytes() const noexcept { return panels_.size(); }
   [[nodiscard]] index_t rows() const noexcept { return rows_; }
   /// Panel p holds rows [16p, 16p + 16); the rows beyond the layer's are never certified. 64-byte aligned, one after the other.
   [[nodiscard]] const std::byte* panel(index_t p) const noexcept { return panels_.data() + p * layout_.bytes(); }
@@ -76,7 +81,7 @@ class Certificate {
 [[nodiscard]] QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad* quads,
                                             QuantizedGroup* groups) noexcept;
 
-/// Certificates of one layer, built when first asked for. Safe to use from several threads.
+/// Certificates and residuals of one layer, built when first asked for. Safe to use from several threads.
 class CertificateStore {
  public:
   CertificateStore();
@@ -84,6 +89,9 @@ class CertificateStore {
   CertificateStore(const CertificateStore&) = delete;
   CertificateStore& operator=(const CertificateStore&) = delete;
   [[nodiscard]] Result<std::shared_ptr<const Certificate>> get(const Weights& weights, CertificateFormat format);
+  [[nodiscard]] Result<std::shared_ptr<const Residual>> get_residual(const Weights& weights, CertificateFormat format);
+  /// Takes a pair that was built elsewhere.
+  void adopt(std::shared_ptr<const Certificate> certificate, std::shared_ptr<const Residual> residual);
 
  private:
   struct State;

@@ -16,6 +16,8 @@ namespace signsplit {
 
 class Certificate;
 class CertificateStore;
+class Residual;
+struct Plan;
 struct CertificateFormat;
 
 enum class Matrix : std::uint8_t { up, gate, down };
@@ -104,6 +106,21 @@ class Weights {
   /// The layer's certificate of a format (certificate.hpp): built at the first call, then kept with the layer. Safe to call
   /// from several threads. As Certificate::build says when there is none.
   [[nodiscard]] Result<std::shared_ptr<const Certificate>> certificate(CertificateFormat format) const;
+  /// What restores the first matrix from that certificate (residual.hpp): built and kept in the same way.
+  [[nodiscard]] Result<std::shared_ptr<const Residual>> residual(CertificateFormat format) const;
+
+  /// Gives the first matrix's memory back (up, or of a gated layer gate): from now on plane and residual of this format stand
+  /// for it, and up() (gate()) is nullptr. Plans of `certified` with placement residual and this format run as before, other plans
+  /// are refused. read_row() and what is built on it (reference, error bounds, analyses) restore what they read. invalid_argument
+  /// as Residual::build says. What was built on pointers into the matrix is void; not to be called while something runs.
+  [[nodiscard]] Status give_up_first_matrix(CertificateFormat format);
+  [[nodiscard]] bool has_first_matrix() const noexcept { return kept_residual_ == nullptr; }
+  /// Ok when it is there; else, which plans can run: for whoever reads it directly.
+  [[nodiscard]] Status require_first_matrix() const;
+  /// Ok when what the plan reads is there.
+  [[nodiscard]] Status has_for(const Plan& plan) const;
+  /// Bytes of memory that the matrices, their scales, and plane and residual where they stand for one, take.
+  [[nodiscard]] std::size_t stored_bytes() const noexcept;
 
   /// A copy in memory of its own, or io_error when there is not enough memory.
   [[nodiscard]] Result<Weights> clone() const;
@@ -137,6 +154,8 @@ class Weights {
   std::vector<std::uint8_t> input_nonfinite_, down_nonfinite_;
   bool any_input_nonfinite_ = false, any_down_nonfinite_ = false;
   std::shared_ptr<CertificateStore> certificates_;
+  std::shared_ptr<const Certificate> kept_certificate_;  // in place of the first matrix, with the next
+  std::shared_ptr<const Residual> kept_residual_;
 };
 
 /// Reads a layer from a safetensors file: up.weight [F,D], down.weight [D,F], optional gate.weight [F,D], up.bias [F],

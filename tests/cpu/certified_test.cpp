@@ -313,7 +313,17 @@ TEST_CASE("certified has the bits of row_fused, whatever the weights, the instru
       plan.plane_bits = rng() % 2 == 0 ? 8 : 2 + static_cast<index_t>(rng() % 7);
       plan.plane_group = 64 * (1 + static_cast<index_t>(rng() % 3));
       INFO(adversary.name, ", ", describe(problem), ", ", to_json(plan));
-      std::optional<Statistics> first;
+      std::optional<Statistics> first, first_restored;
+      Plan restored = plan;
+      restored.plane_bits = 8;
+      restored.placement = Placement::residual;
+      Weights without = c.layer.pack();
+      REQUIRE(without.give_up_first_matrix(format_of(restored)));
+      const Statistics beside = [&] {
+        Plan whole = restored;
+        whole.placement = Placement::beside;
+        return run(w, whole, c, cpu::Isa::scalar, 1).statistics;
+      }();
       for (const cpu::Isa isa : cpu::supported_isas()) {
         for (const int threads : {1, 3}) {
           const Outcome got = run(w, plan, c, isa, threads);
@@ -323,6 +333,13 @@ TEST_CASE("certified has the bits of row_fused, whatever the weights, the instru
           CHECK(got.statistics.certified + got.statistics.refined == static_cast<std::uint64_t>(problem.d_ff));
           if (!first) first = got.statistics;
           CHECK(got.statistics == *first);
+          const Outcome again = run(threads == 1 ? w : without, restored, c, isa, threads);
+          CHECK(same_bits(again.y, expected.y));
+          CHECK(again.mask == expected.mask);
+          CHECK(again.statistics.refined == beside.refined);
+          CHECK(again.statistics.bytes_plane == beside.bytes_plane);
+          if (!first_restored) first_restored = again.statistics;
+          CHECK(again.statistics == *first_restored);
         }
       }
     }

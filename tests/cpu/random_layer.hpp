@@ -159,6 +159,9 @@ inline std::vector<Plan> all_plans(const Problem& problem, index_t k_tile) {
     p.plane_group = group;
     if (validate(p, problem)) plans.push_back(p);
   }
+  Plan restored = default_plan(problem, Strategy::certified);
+  restored.placement = Placement::residual;
+  if (validate(restored, problem)) plans.push_back(restored);
   for (const bool skip : {false, true}) {
     for (const Strategy s : {Strategy::row_fused, Strategy::unfused}) plans.push_back(default_plan(problem, s, skip));
     for (const Variant v : {Variant::interim, Variant::streams, Variant::telescoping, Variant::ignore}) {

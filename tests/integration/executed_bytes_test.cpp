@@ -6,6 +6,7 @@
 #include "cpu/random_layer.hpp"
 #include "seed.hpp"
 #include "signsplit/cpu.hpp"
+#include "signsplit/residual.hpp"
 #include "signsplit/sim/activity.hpp"
 #include "signsplit/sim/planner.hpp"
 #include "signsplit/sim/predict.hpp"
@@ -84,6 +85,31 @@ TEST_CASE("bytes predicted from a recorded mask are the bytes that the recorded 
         REQUIRE(sim::fits(mask, problem));
         check_equal(sim::count(plan, problem, sim::activity_from(mask, plan, problem)), ffn->report().statistics);
       }
+    }
+  }
+}
+
+TEST_CASE("rows that a residual keeps whole are counted as such") {
+  std::mt19937_64 rng(seed() + 2);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const bool gated : {false, true}) {
+      const Problem problem{300, 200, 2, dtype, {ActivationKind::relu}, gated};
+      Layer layer = gaussian_layer(problem, true, rng);
+      std::vector<float>& first = gated ? layer.gate : layer.up;
+      for (std::size_t i = 0; i < first.size(); ++i) first[i] *= i / 300 % 3 == 0 && rng() % 9 != 0 ? 0.001f : 1.0f;
+      layer.round_to_dtype();
+      const Weights w = layer.pack();
+      Plan plan = default_plan(problem, Strategy::certified);
+      plan.placement = Placement::residual;
+      REQUIRE(w.residual(format_of(plan)));
+      CHECK((*w.residual(format_of(plan)))->raw_count() > 50);
+      const std::vector<float> x = gaussian_input(problem, rng);
+      std::vector<float> y(x.size());
+      auto ffn = cpu::Ffn::create(w, plan, 2, {2, {}});
+      REQUIRE(ffn);
+      REQUIRE(ffn->run(x, y));
+      const Statistics executed = ffn->report().statistics;
+      check_equal(sim::count(plan, problem, sim::activity_from(executed, plan, problem)), executed);
     }
   }
 }

@@ -62,6 +62,18 @@ TEST_CASE("certified is chosen where its plane saves more than it costs, and not
   CHECK(choice(0.02) == Strategy::certified);
 }
 
+TEST_CASE("the residual takes the matrix's place where restoring costs less than reading, and never on a GPU") {
+  const Problem problem{4096, 16384, 1, DType::bf16, {}, false};
+  const auto choice = [&](const char* name, double cost) {
+    Machine machine = *find_machine(name);
+    machine.model["restored_cost"] = {cost, "1", Kind::assumed, "test", 0.0};
+    return plan_for({problem, {.active = 0.1}, Residency::cold, 0, {}}, machine)->plan;
+  };
+  CHECK(choice("epyc-zen5-vm", 0.0).placement == Placement::residual);
+  CHECK(choice("epyc-zen5-vm", 100.0).placement != Placement::residual);
+  CHECK(choice("h200", 0.0).placement != Placement::residual);
+}
+
 TEST_CASE("candidates that cannot run are passed over") {
   const auto refuse_skip = [](const Plan& plan) { return plan.skip ? unsupported("no skip") : Status{}; };
   const auto chosen = plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_skip});

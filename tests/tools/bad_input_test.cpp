@@ -182,6 +182,7 @@ TEST_CASE("options that name nothing known") {
 TEST_CASE("instruction sets and devices that are not there") {
   const SoundFiles scratch;
   check_run_refused(scratch, {{"--isa", "neon"}}, "--isa 'neon'");
+  check_run_refused(scratch, {{"--strategy", "certified"}, {"--placement", "residual"}, {"--plane-bits", "7"}}, "plan.plane_bits must be 8");
   check_run_refused(scratch, {}, "SIGNSPLIT_ISA", {{"SIGNSPLIT_ISA", "neon"}});
   const auto supported = signsplit::cpu::supported_isas();
   for (const auto isa : {signsplit::cpu::Isa::avx2, signsplit::cpu::Isa::avx512}) {

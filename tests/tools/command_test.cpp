@@ -80,6 +80,9 @@ TEST_CASE("unfused, row_fused and skip give the same file, whatever the threads,
     for (const Words& words : std::vector<Words>{{"--strategy", "row_fused", "--skip"},
                                                  {"--strategy", "unfused"},
                                                  {"--strategy", "unfused", "--skip"},
+                                                 {"--strategy", "certified"},
+                                                 {"--strategy", "certified", "--placement", "residual"},
+                                                 {"--strategy", "certified", "--placement", "residual", "--batch", "2", "--isa", "scalar"},
                                                  {"--strategy", "row_fused", "--threads", "3"},
                                                  {"--strategy", "row_fused", "--batch", "2"},
                                                  {"--strategy", "row_fused", "--batch", "1000"},
@@ -89,6 +92,18 @@ TEST_CASE("unfused, row_fused and skip give the same file, whatever the threads,
       CHECK(read_text(scratch / "y.npy") == expected);
     }
   }
+}
+
+TEST_CASE("placement residual runs without the first matrix: fewer bytes read, less memory, and the text says so") {
+  const LayerFiles scratch(true);
+  const Json beside = run_json(scratch, {"--strategy", "certified"}), restored = run_json(scratch, {"--strategy", "certified", "--placement", "residual"});
+  CHECK(restored["plan"]["placement"] == "residual");
+  CHECK(restored["stats"]["refined"] == beside["stats"]["refined"]);
+  CHECK(restored["stats"]["bytes_gate"] < beside["stats"]["bytes_gate"]);
+  CHECK(restored["stats"]["bytes_up"] == beside["stats"]["bytes_up"]);
+  const CommandResult text = run_signsplit(scratch.path(), {"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output", "y.npy",
+                                                            "--strategy", "certified", "--placement", "residual"});
+  CHECK(text.out.find("plane and residual in place of the first matrix") != std::string::npos);
 }
 
 TEST_CASE("every schedule is inside its bound, and its active units are the exact ones") {

@@ -27,6 +27,7 @@ struct Activity {
   std::optional<double> redone = {};         ///< rows of W1 that correct reads again, per unit
   std::optional<double> rechecked = {};      ///< exact sign decisions, per unit and token
   std::optional<double> refined = {};        ///< certified: units that the plane does not prove closed, per unit
+  std::optional<double> raw = {};            ///< placement residual: those of them whose rows are kept whole, per unit; default 0
 };
 [[nodiscard]] Activity activity_from(const Statistics& statistics, const Plan& plan, const Problem& problem);
 
