@@ -40,11 +40,11 @@ inline bool share_scales(const AddRows& a, index_t first, index_t last) {
   return !kScaled<T> || a.group == 0 || row_number(a.list, first) / a.group == row_number(a.list, last) / a.group;
 }
 
-/// As many rows at once, up to four, as lie within the distance of the cursor.
+/// As many rows at once, up to four, as 8 KiB hold.
 template <class L, class T>
 inline void add_rows_of_token(const AddRows& a) {
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
-  const index_t count = a.list.row_count, within = ahead_bytes(1) / a.list.bytes;
+  const index_t count = a.list.row_count, within = 8 * 1024 / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
       ahead.template over<4>(4 * a.list.bytes, [&](auto& steps) { add_block<L, T, 4>(a, i, steps); });
@@ -150,6 +150,10 @@ void reduce_parts(const ReduceParts& a) {
   for (index_t b = 0; b < a.batch; ++b) {
     float* base = a.partial_y + b * a.y_stride;
     const index_t part_stride = a.batch * a.y_stride;
+    // Other cores have written most of it: all is asked for at once, because one after the other these slices take a latency each.
+    for (index_t p = 0; p < a.parts; ++p) {
+      for (index_t d = a.begin; d < a.end; d += 16) __builtin_prefetch(base + p * part_stride + d, 1);
+    }
     for (index_t stride = 1; stride < a.parts; stride *= 2) {
       for (index_t p = 0; p + stride < a.parts; p += 2 * stride) {
         float* into = base + p * part_stride;

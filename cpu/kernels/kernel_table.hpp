@@ -21,7 +21,7 @@ struct RowList {
 
 /// How far ahead of what they read the kernels prefetch. One token: into the first-level cache. Several tokens: into the
 /// second level, a block of rows ahead.
-constexpr index_t ahead_bytes(index_t batch) { return batch > 1 ? 128 * 1024 : 8 * 1024; }
+constexpr index_t ahead_bytes(index_t batch) { return batch > 1 ? 128 * 1024 : 6 * 1024; }
 
 /// Rows of one token that lie apart are read several at once (apart_rows.hpp); a piece of each is asked for before they are.
 inline constexpr index_t kRowsAtOnce = 4, kPieceBytes = 1536;
