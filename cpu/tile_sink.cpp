@@ -29,9 +29,17 @@ void TileSink::begin_part(index_t part, Phase phase) {
   if (part == 0) statistics_.bytes_scales += static_cast<std::uint64_t>(down_scale_bytes(run_.problem));
   const index_t y_elems = run_.problem.batch * run_.workspace.y_stride;
   y_part_ = run_.workspace.partial_y + part * y_elems;
-  std::memset(y_part_, 0, static_cast<std::size_t>(y_elems) * sizeof(float));
+  y_begun_ = false;
+  if (run_.plan.strategy != Strategy::certified) begin_y();
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (integers()) begin_integer_part(part);
+}
+
+/// y of the part = +0, once.
+void TileSink::begin_y() {
+  if (y_begun_) return;
+  std::memset(y_part_, 0, static_cast<std::size_t>(run_.problem.batch * run_.workspace.y_stride) * sizeof(float));
+  y_begun_ = true;
 }
 
 // ---- what is read, and what after it ----

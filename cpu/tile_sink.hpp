@@ -60,6 +60,8 @@ class TileSink {
  private:
   using Units = std::span<const index_t>;
 
+  void begin_y();
+
   // What is read, and what after it (tile_sink.cpp).
   [[nodiscard]] RowList rows_of(Matrix matrix, Units units, KRange k) const;
   [[nodiscard]] RowList rows_of(Matrix matrix, HiddenRange units, KRange k) const;
@@ -99,6 +101,7 @@ class TileSink {
   [[nodiscard]] float unit_h(index_t unit, index_t token, float pre, float up) const;
 
   // Certificate (certified.cpp).
+  void ask_for_y() const;
   void ask_for_first_survivors() const;
   void dot_survivors(HiddenRange hidden);
   [[nodiscard]] RowList plane_after(HiddenRange hidden) const;
@@ -147,6 +150,7 @@ class TileSink {
   index_t following_ = 0;                 // first unit of the part that this worker takes next, more often than not
   index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
   float* y_part_ = nullptr;               // [batch, y_stride]
+  bool y_begun_ = false;                  // it holds sums, not what was there before
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
 };
 
