@@ -101,10 +101,13 @@ Result<Findings> run(const Settings& settings) {
   for (const Layer& layer : settings.layers) {
     if (const Status status = examine(layer, settings, findings); !status) return status;
   }
-  const Problem problem{.d_model = settings.small ? 96 : 512, .d_ff = settings.small ? 160 : 2048, .dtype = DType::f32};
-  const Result<Layer> layer = gaussian_layer("gaussian", problem, settings.small ? kBatch : 64, settings);
-  if (!layer) return layer.status();
-  if (const Status status = examine(*layer, settings, findings); !status) return status;
+  for (const DType dtype : {DType::f32, DType::f16, DType::int8}) {
+    Problem problem{.d_model = settings.small ? 96 : 512, .d_ff = settings.small ? 160 : 2048, .dtype = dtype};
+    if (dtype == DType::int8) problem.group = 64;
+    const Result<Layer> layer = gaussian_layer("gaussian", problem, settings.small ? kBatch : 64, settings);
+    if (!layer) return layer.status();
+    if (const Status status = examine(*layer, settings, findings); !status) return status;
+  }
   return findings;
 }
 

@@ -90,5 +90,6 @@ int run_study(int argc, char** argv, const Study& study);
 [[nodiscard]] Study folded();
 [[nodiscard]] Study piecewise_linear();
 [[nodiscard]] Study additive_offset();
+[[nodiscard]] Study progressive();
 
 }  // namespace signsplit::studies

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "core/scratch_directory.hpp"
 #include "seed.hpp"
@@ -49,9 +50,11 @@ TEST_CASE("lossless: what promises the bits has them, everything is within its b
   const Findings findings = conduct(lossless(), small_settings());
   const Table& table = findings.tables[0];
   bool certified = false;
+  std::set<std::string> types;
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     const std::string schedule = text(table, i, "schedule");
     CAPTURE(schedule);
+    types.insert(text(table, i, "weights"));
     certified = certified || schedule.starts_with("certified");
     CHECK(text(table, i, "active units exact") == "yes");
     CHECK(table.number(i, "worst error / bound") <= 1.0);
@@ -59,6 +62,7 @@ TEST_CASE("lossless: what promises the bits has them, everything is within its b
     if (schedule.starts_with("sign_split/ignore")) CHECK(table.number(i, "median ulp") > 1e5);
   }
   CHECK(certified);
+  CHECK(types == std::set<std::string>{"bf16", "f16", "f32", "int8"});
 }
 
 TEST_CASE("ignore_crossovers: the error is that of sums of rectified tiles") {
@@ -151,6 +155,33 @@ TEST_CASE("piecewise_linear: the error falls with the square of the segments; mo
     CHECK(crossings.number(i, "units that cross") >= crossings.number(i - tables, "units that cross"));
     CHECK(crossings.number(i, "outside two sets") <= crossings.number(i, "units that cross"));
   }
+}
+
+TEST_CASE("progressive: planes leave what is not closed beyond their bound, and bytes are those of the steps") {
+  const Settings settings = small_settings();
+  const Findings findings = conduct(progressive(), settings);
+  const Table& table = findings.tables[0];
+  for (std::size_t i = 0; i < table.rows.size(); ++i) {
+    CAPTURE(i);
+    CHECK(table.number(i, "left by both") >= table.number(i, "active"));
+    CHECK(table.number(i, "left by the first plane") >= table.number(i, "left by both"));
+  }
+  const Layer& layer = settings.layers[0];  // bf16, D = 256: a plane of 8 bits of a row takes 256 + 16 + 8 bytes
+  Plan plan = default_plan(layer.weights.problem(), Strategy::certified);
+  std::uint64_t refined = 0;
+  std::vector<float> y(256);
+  for (index_t t = 0; t < layer.tokens; ++t) {
+    auto ffn = cpu::Ffn::create(layer.weights, plan, 1);
+    REQUIRE(ffn);
+    REQUIRE(ffn->run(std::span(layer.x).subspan(static_cast<std::size_t>(t) * 256, 256), y));
+    refined += ffn->report().statistics.refined;
+  }
+  const double left = table.number(0, "left by the first plane"), active = table.number(0, "active"), pairs = 192.0 * 16.0;
+  CHECK(left * pairs <= static_cast<double>(refined));  // what is executed also bounds its own roundings
+  CHECK(left * pairs >= 0.8 * static_cast<double>(refined));
+  CHECK(std::abs(table.number(0, "bytes per weight of W1") - (280.0 + left * 512.0 + active * 512.0) / 256.0) < 1e-9);
+  CHECK(table.number(0, "of today's bytes") == 1.0);
+  CHECK(table.number(2, "left by both") * pairs < active * pairs + 20.0);  // 16 bits leave hardly a closed unit
 }
 
 TEST_CASE("additive_offset: what comes out is the linear network, not the ReLU network") {
