@@ -8,9 +8,8 @@
 #include "plan_text.hpp"
 
 namespace signsplit::capi {
-namespace {
 
-Result<cpu::Options> options_of(int threads, const char* isa) {
+Result<cpu::Options> executor_options(int threads, const char* isa) {
   cpu::Options options;
   options.threads = threads;
   if (isa == nullptr) return options;
@@ -18,6 +17,8 @@ Result<cpu::Options> options_of(int threads, const char* isa) {
   if (!options.isa) return invalid_argument("isa \"" + std::string(isa) + "\" is unknown: known are scalar, avx2, avx512");
   return options;
 }
+
+namespace {
 
 Status create(const signsplit_weights& weights, std::int64_t batch, const char* plan_text, const cpu::Options& options,
               signsplit_ffn** out) {
@@ -59,7 +60,7 @@ signsplit_status signsplit_ffn_create(const signsplit_weights* weights, int64_t 
     if (Status status = require(ffn, "ffn"); !status) return status;
     *ffn = nullptr;
     if (Status status = require(weights, "weights"); !status) return status;
-    const Result<cpu::Options> options = options_of(threads, isa);
+    const Result<cpu::Options> options = executor_options(threads, isa);
     return options ? create(*weights, batch, plan, *options, ffn) : options.status();
   });
 }

@@ -23,3 +23,10 @@ struct signsplit_ffn {
 struct signsplit_reference {
   signsplit::ReferenceResult result;
 };
+
+namespace signsplit::capi {
+
+/// threads and isa (NULL: the best) as the functions take them.
+[[nodiscard]] Result<cpu::Options> executor_options(int threads, const char* isa);
+
+}  // namespace signsplit::capi

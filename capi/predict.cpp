@@ -1,4 +1,4 @@
-// signsplit_predict: a question to the simulator in JSON, its answer in JSON.
+// signsplit_predict: a question to the simulator in JSON, its answer in JSON; and the plan of a layer on this machine.
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "guard.hpp"
+#include "handles.hpp"
 #include "plan_text.hpp"
-#include "signsplit/sim/planner.hpp"
+#include "signsplit/auto.hpp"
 
 namespace signsplit::capi {
 namespace {
@@ -205,6 +206,22 @@ signsplit_status signsplit_predict(const char* request, char** answer) {
     const Result<Json> document = predict_all(*question);
     if (!document) return document.status();
     return hand_out(document->dump(2, ' ', false, Json::error_handler_t::replace) + '\n', answer);
+  });
+}
+
+signsplit_status signsplit_choose_plan(const signsplit_weights* weights, int64_t batch, const float* x, size_t x_count, const char* mode,
+                                       int threads, const char* isa, char** plan) {
+  return guarded([&]() -> Status {
+    if (Status status = require(plan, "plan"); !status) return status;
+    *plan = nullptr;
+    if (Status status = require(weights, "weights"); !status) return status;
+    if (Status status = require(x, "x"); !status) return status;
+    const std::optional<sim::PlanMode> parsed = sim::parse_plan_mode(mode != nullptr ? mode : "estimate");
+    if (!parsed) return invalid_argument("mode \"" + std::string(mode) + "\" is unknown: known are estimate, measure");
+    const Result<cpu::Options> options = executor_options(threads, isa);
+    if (!options) return options.status();
+    const Result<sim::ChosenPlan> chosen = choose_plan(*weights->layer, {x, x_count}, batch, {.cpu = *options, .mode = *parsed});
+    return chosen ? hand_out(to_json(chosen->plan), plan) : chosen.status();
   });
 }
 

@@ -1,68 +1,33 @@
 #include "tools/auto_plan.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 #include <fmt/format.h>
 
+#include "signsplit/auto.hpp"
 #include "tools/prefill.hpp"
 #include "tools/quantity_text.hpp"
 
 namespace signsplit::tools {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr double kTimingBudget_s = 1.0, kPrefillBudget_s = 0.25;
-constexpr int kMinRounds = 3;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-double median(std::vector<double> seconds) {
-  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return *middle;
-}
-
-/// Times plans in turns on one layer. A plan that cannot run has no time.
-Result<std::vector<double>> time_plans(std::span<const Plan> plans, const Weights& weights, std::span<const float> x,
-                                       index_t batch, const cpu::Options& options) {
-  std::vector<std::optional<cpu::Ffn>> ffns;
-  for (const Plan& plan : plans) {
-    Result<cpu::Ffn> ffn = cpu::Ffn::create(weights, plan, batch, options);
-    ffns.push_back(ffn ? std::optional<cpu::Ffn>(std::move(*ffn)) : std::nullopt);
-  }
-  std::vector<float> y(x.size());
-  std::vector<std::vector<double>> seconds(plans.size());
-  const auto start = Clock::now();
-  for (int round = 0; round <= kMinRounds || seconds_since(start) < kTimingBudget_s; ++round) {
-    for (std::size_t i = 0; i < ffns.size(); ++i) {
-      if (!ffns[i]) continue;
-      const auto before = Clock::now();
-      if (const Status status = ffns[i]->run(x, y); !status) return status;
-      if (round > 0) seconds[i].push_back(seconds_since(before));  // the first round is warm-up
-    }
-  }
-  std::vector<double> medians;
-  for (const auto& one : seconds) medians.push_back(one.empty() ? 0.0 : median(one));
-  return medians;
-}
-
+/// Seconds of one call of oneDNN's matrix products.
 Result<double> time_prefill(const Weights& weights, std::span<const float> x, index_t batch, int threads) {
+  constexpr int kRounds = 5;
   const std::unique_ptr<VendorFfn> ffn = prefill_ffn(weights, batch, threads);
   if (!ffn) return unsupported("oneDNN refuses");
   std::vector<float> y(x.size());
   std::vector<double> seconds;
-  const auto start = Clock::now();
-  for (int round = 0; round <= kMinRounds || seconds_since(start) < kPrefillBudget_s; ++round) {
+  for (int round = 0; round <= kRounds; ++round) {
     const Result<double> one = ffn->timed_run(x, y);
     if (!one) return one;
-    if (round > 0) seconds.push_back(*one);
+    if (round > 0) seconds.push_back(*one);  // the first one is warm-up
   }
-  return median(std::move(seconds));
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[kRounds / 2];
 }
 
-/// The fractions of active units that a row_fused run of these tokens has.
+/// The fractions of active units that a row_fused run of these tokens has, on a GPU.
 Result<sim::Activity> activity_of(const Weights& weights, std::span<const float> x, index_t batch, Executor& executor) {
   const Problem problem = weights.problem(batch);
   const auto layer = executor.load(weights);
@@ -121,21 +86,17 @@ Result<sim::ChosenPlan> plan_for_question(const Question& question) {
 Result<sim::ChosenPlan> plan_for_layer(const Weights& weights, std::span<const float> x, index_t batch, Executor& executor,
                                        const cpu::Options& options, sim::PlanMode mode, bool prefill) {
   const Problem problem = weights.problem(batch);
-  const bool on_cpu = executor.device() == "cpu";
-  if (!on_cpu && mode == sim::PlanMode::measure) return unsupported("--planner measure is for the CPU (--device " + executor.device() + ")");
+  if (executor.device() == "cpu") {
+    AutoOptions automatic{.cpu = options, .mode = mode, .hardware = executor.profile()};
+    if (prefill && can_prefill(problem)) automatic.matrix_products = [&] { return time_prefill(weights, x, batch, options.threads); };
+    return choose_plan(weights, x, batch, automatic);
+  }
+  if (mode == sim::PlanMode::measure) return unsupported("--planner measure is for the CPU (--device " + executor.device() + ")");
   const Result<sim::Machine> machine = sim::find_machine(executor.profile());
   if (!machine) return machine.status();
   const Result<sim::Activity> activity = activity_of(weights, x, batch, executor);
   if (!activity) return activity.status();
-  ExecutorQuestion question = question_for(problem, *activity, sim::Residency::cold, executor, options);
-  question.planner.mode = mode;
-  question.planner.gemm = question.planner.gemm && prefill;
-  if (on_cpu) {
-    question.planner.gemm_timer = [&](const sim::PlanRequest&) { return time_prefill(weights, x, batch, options.threads); };
-    question.planner.timer = [&](const sim::PlanRequest&, std::span<const Plan> plans) {
-      return time_plans(plans, weights, x, batch, options);
-    };
-  }
+  const ExecutorQuestion question = question_for(problem, *activity, sim::Residency::cold, executor, options);
   return sim::plan_for(question.request, *machine, question.planner);
 }
 

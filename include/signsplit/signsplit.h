@@ -273,6 +273,14 @@ SIGNSPLIT_API signsplit_status signsplit_check(const float* actual, const float*
  *  signsplit_string_destroy. */
 SIGNSPLIT_API signsplit_status signsplit_predict(const char* request, char** answer);
 
+/** The plan that `auto` is for these weights on this machine, and a batch of tokens like x [batch, D], of which one call tells
+ *  which units are open. `mode` is "estimate" (NULL: the same; the simulator decides, on the profile that `signsplit calibrate`
+ *  wrote, and what was measured before is remembered) or "measure" (times the candidates on these weights and this x, and
+ *  remembers the answer; about a second). threads and isa as for signsplit_ffn_create, whose plan `plan` can be: JSON, to be
+ *  freed with signsplit_string_destroy. Its bits are those of row_fused. */
+SIGNSPLIT_API signsplit_status signsplit_choose_plan(const signsplit_weights* weights, int64_t batch, const float* x, size_t x_count,
+                                                     const char* mode, int threads, const char* isa, char** plan);
+
 SIGNSPLIT_API void signsplit_string_destroy(char* string);
 
 #ifdef __cplusplus

@@ -10,8 +10,7 @@
 #include "bind.hpp"
 #include "errors.hpp"
 #include "layer.hpp"
-#include "signsplit/sim/machine.hpp"
-#include "signsplit/sim/planner.hpp"
+#include "signsplit/auto.hpp"
 
 namespace signsplit::python {
 namespace {
@@ -104,13 +103,18 @@ nb::tuple run(Layer& layer, const Tokens& x, const std::string& plan_text, index
   return nb::make_tuple(owned_array(std::move(outcome.y), {n, d}), mask, statistics_dict(outcome));
 }
 
-/// What `auto` is: the planner's choice for this machine; `active` and `active_union` are fractions of the hidden units.
-std::string plan_for_host(const Layer& layer, index_t batch, double active, double active_union, int threads,
-                          const std::optional<std::string>& isa) {
-  const sim::Machine machine = value_or_raise(sim::find_machine("host"));
-  const sim::PlanRequest request{layer.weights().problem(batch), {.active = active, .active_union = active_union},
-                                 sim::Residency::cold, threads, isa.value_or("")};
-  return to_json(value_or_raise(sim::plan_for(request, machine, {.wisdom = sim::wisdom_path()})).plan);
+/// What `auto` is, as JSON: the plan of the planner for this machine and calls of tokens like x.
+std::string plan_by_planner(const Layer& layer, const Tokens& x, const std::string& mode, int threads, const std::optional<std::string>& isa) {
+  check_width(layer, x);
+  AutoOptions options{.cpu = value_or_raise(options_of(threads, isa))};
+  const std::optional<sim::PlanMode> parsed = sim::parse_plan_mode(mode);
+  if (!parsed) raise_unless_ok(invalid_argument("planner \"" + mode + "\" is unknown: known are estimate, measure"));
+  options.mode = *parsed;
+  Result<sim::ChosenPlan> chosen = [&] {
+    const nb::gil_scoped_release released;
+    return choose_plan(layer.weights(), values_of(x), static_cast<index_t>(x.shape(0)), options);
+  }();
+  return to_json(value_or_raise(std::move(chosen)).plan);
 }
 
 std::vector<std::string> isa_names() {
@@ -124,8 +128,8 @@ std::vector<std::string> isa_names() {
 void bind_run(nb::module_& module) {
   module.def("run", &run, nb::arg("layer"), nb::arg("x").noconvert(), nb::arg("plan"), nb::arg("batch"),
              nb::arg("threads"), nb::arg("isa").none(), nb::arg("mask"));
-  module.def("plan_for_host", &plan_for_host, nb::arg("layer"), nb::arg("batch"), nb::arg("active"),
-             nb::arg("active_union"), nb::arg("threads"), nb::arg("isa").none());
+  module.def("choose_plan", &plan_by_planner, nb::arg("layer"), nb::arg("x").noconvert(), nb::arg("mode"), nb::arg("threads"),
+             nb::arg("isa").none());
   module.def("supported_isas", &isa_names);
 }
 

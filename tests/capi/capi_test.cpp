@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <thread>
 
@@ -321,4 +323,40 @@ TEST_CASE("f16 layers, and layers rounded to int8, saved and read") {
   CHECK(signsplit_weights_quantize(nullptr, 0, &again) == SIGNSPLIT_INVALID_ARGUMENT);
   signsplit_weights_destroy(f16);
   signsplit_weights_destroy(int8);
+}
+
+TEST_CASE("auto in C: a plan with the bits of row_fused, measured once and then remembered") {
+  const ScratchDirectory scratch;
+  const std::string wisdom = scratch.path() / "wisdom.json";
+  ::setenv("SIGNSPLIT_WISDOM", wisdom.c_str(), 1);
+  ::setenv("SIGNSPLIT_HOST_PROFILE", (scratch.path() / "none.json").c_str(), 1);
+  Handle<signsplit_weights> weights;
+  REQUIRE(create(random_layer(kRelu), weights) == SIGNSPLIT_OK);
+  const std::vector<float> x = synthetic_input(kBatch, kD, seed());
+  const auto choose = [&](const char* mode) {
+    char* plan = nullptr;
+    REQUIRE_MESSAGE(signsplit_choose_plan(weights.get(), kBatch, x.data(), x.size(), mode, 2, nullptr, &plan) == SIGNSPLIT_OK,
+                    last_error());
+    std::string text(plan);
+    signsplit_string_destroy(plan);
+    return text;
+  };
+  const std::string estimated = choose(nullptr);
+  CHECK(estimated == choose("estimate"));
+  CHECK_FALSE(std::filesystem::exists(wisdom));
+  const std::string measured = choose("measure");
+  CHECK(std::filesystem::exists(wisdom));
+  CHECK(choose("estimate") == measured);
+  const Output expected = run(bind(weights.get(), "row_fused").get(), x);
+  for (const std::string& plan : {estimated, measured}) {
+    const Output y = run(bind(weights.get(), plan.c_str()).get(), x);
+    CHECK(bits(y.y) == bits(expected.y));
+  }
+  char* plan = nullptr;
+  CHECK(signsplit_choose_plan(weights.get(), kBatch, x.data(), x.size(), "guess", 2, nullptr, &plan) == SIGNSPLIT_INVALID_ARGUMENT);
+  CHECK(signsplit_choose_plan(weights.get(), kBatch, x.data(), 1, nullptr, 2, nullptr, &plan) == SIGNSPLIT_INVALID_ARGUMENT);
+  CHECK(signsplit_choose_plan(nullptr, kBatch, x.data(), x.size(), nullptr, 2, nullptr, &plan) == SIGNSPLIT_INVALID_ARGUMENT);
+  CHECK(plan == nullptr);
+  ::unsetenv("SIGNSPLIT_WISDOM");
+  ::unsetenv("SIGNSPLIT_HOST_PROFILE");
 }

@@ -68,10 +68,22 @@ def test_auto_gives_the_bits_of_the_plan_it_chose(rng):
 
 def test_auto_skips_when_told_to(rng, monkeypatch):
     ffn = signsplit.FFN.from_arrays(**random_layer(rng, 64, 128))
-    monkeypatch.setattr(signsplit._native, "plan_for_host", lambda *_: signsplit.Plan().to_json())
+    monkeypatch.setattr(signsplit._native, "choose_plan", lambda *_: signsplit.Plan().to_json())
     x = rng.standard_normal(64, dtype=np.float32)
     for skip in (False, True):
         assert ffn.run(x, "auto", skip=skip, return_stats=True).stats["plan"] == signsplit.Plan(skip=skip)
+
+
+def test_what_auto_measured_it_remembers(rng, monkeypatch, tmp_path):
+    monkeypatch.setenv("SIGNSPLIT_WISDOM", str(tmp_path / "wisdom.json"))
+    ffn = signsplit.FFN.from_arrays(**random_layer(rng, 64, 128))
+    x = rng.standard_normal((2, 64), dtype=np.float32)
+    measured = ffn.run(x, "auto", planner="measure", return_stats=True)
+    assert (tmp_path / "wisdom.json").exists()
+    assert ffn.run(x, "auto", return_stats=True).stats["plan"] == measured.stats["plan"]
+    assert np.array_equal(bits(measured.y), bits(ffn.run(x, measured.stats["plan"])))
+    with pytest.raises(ValueError, match="estimate, measure"):
+        ffn.run(x, "auto", planner="guess")
 
 
 def test_one_token_without_its_axis(rng):

@@ -144,6 +144,7 @@ class FFN:
         batch: Optional[int] = ...,
         threads: int = ...,
         isa: Optional[str] = ...,
+        planner: str = ...,
         return_stats: Literal[False] = ...,
         mask: Literal[False] = ...,
     ) -> npt.NDArray[np.float32]: ...
@@ -160,6 +161,7 @@ class FFN:
         batch: Optional[int] = ...,
         threads: int = ...,
         isa: Optional[str] = ...,
+        planner: str = ...,
         return_stats: bool = ...,
         mask: bool = ...,
     ) -> Union[npt.NDArray[np.float32], Run]: ...
@@ -175,6 +177,7 @@ class FFN:
         batch: Optional[int] = None,
         threads: int = 0,
         isa: Optional[str] = None,
+        planner: str = "estimate",
         return_stats: bool = False,
         mask: bool = False,
     ) -> Union[npt.NDArray[np.float32], Run]:
@@ -189,11 +192,12 @@ class FFN:
         batch      tokens per call, at most 16 unless given; the same bits, but shared reads of the weights
         threads    0: all cores; the same bits
         isa        scalar, avx2, avx512; default $SIGNSPLIT_ISA, else the best of the machine; the same bits
+        planner    of auto: estimate, or measure: times the best few on these tokens, about a second, and remembers the answer
 
         With return_stats or mask the result is a Run(y, mask, stats); of x [D], mask is [F]."""
         tokens = arrays.tokens(x, self.shape[0])
         per_call = min(_MOST_TOKENS_PER_CALL, len(tokens.rows)) if batch is None else batch
-        plan = self._plan_of(tokens.rows[:per_call], strategy, variant, repair, skip, threads, isa)
+        plan = self._plan_of(tokens.rows[:per_call], strategy, variant, repair, skip, threads, isa, planner)
         y, active, stats = _native.run(self._layer, tokens.rows, plan.to_json(), per_call, threads, isa, mask)
         y = tokens.shaped(y)
         if not return_stats and not mask:
@@ -212,6 +216,7 @@ class FFN:
         skip: bool,
         threads: int,
         isa: Optional[str],
+        planner: str,
     ) -> Plan:
         if not isinstance(strategy, Plan) and strategy != "auto":
             return self.plan(strategy, variant=variant, repair=repair, skip=skip)
@@ -221,18 +226,8 @@ class FFN:
             if skip:
                 raise ValueError("skip is a field of the plan: give it there")
             return strategy
-        plan = self._plan_by_simulator(first_call, threads, isa)
+        plan = Plan.from_json(_native.choose_plan(self._layer, first_call, planner, threads, isa))
         return plan.replace(skip=True) if skip else plan
-
-    def _plan_by_simulator(self, x: npt.NDArray[np.float32], threads: int, isa: Optional[str]) -> Plan:
-        """How many units are active is measured on the tokens of the first call."""
-        _, _, seen = _native.run(self._layer, x, self.plan().to_json(), len(x), threads, isa, False)
-        d_ff = self.shape[1]
-        return Plan.from_json(
-            _native.plan_for_host(
-                self._layer, len(x), seen["active"] / (d_ff * len(x)), seen["active_union"] / d_ff, threads, isa
-            )
-        )
 
     def __repr__(self) -> str:
         d_model, d_ff = self.shape

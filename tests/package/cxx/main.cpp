@@ -1,6 +1,7 @@
 // One call into every library of the package; prints one output.
 #include <cstdio>
 
+#include <signsplit/auto.hpp>
 #include <signsplit/cpu.hpp>
 #include <signsplit/gpu.hpp>
 #include <signsplit/signsplit.h>
@@ -16,6 +17,7 @@ int main() {
   std::vector<float> y(100);
   if (!ffn || !ffn->run(x, y)) return 2;
   if (signsplit::sim::machine_names().empty()) return 3;
+  if (!signsplit::choose_plan(*weights, x, 1, {.wisdom = {}})) return 5;
   if (!signsplit::gpu::built_with_cuda() && signsplit::gpu::devices().ok()) return 4;
   std::printf("signsplit %s %a\n", signsplit_version(), static_cast<double>(y[99]));
   return 0;
