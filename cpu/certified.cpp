@@ -13,16 +13,7 @@
 
 namespace signsplit::cpu {
 
-// Functions inlined by force: GCC drops the call of one that only prefetches.
-
-/// Asks for y of the part while the survivors are computed. Other layers have gone through the caches since it was last used: set to
-/// 0 before it is asked for, it takes 5 us a part, in which no weights come.
-__attribute__((always_inline)) inline void TileSink::ask_for_y() const {
-  constexpr int kToWrite = 1, kIntoSecondLevel = 2;
-  for (index_t d = 0; d < run_.shape.d_padded; d += 16) __builtin_prefetch(y_part_ + d, kToWrite, kIntoSecondLevel);
-}
-
-/// Asks for what is read after the plane.
+/// Asks for what is read after the plane. Inlined by force: GCC drops the call of a function that only prefetches.
 __attribute__((always_inline)) inline void TileSink::ask_for_first_survivors() const {
   const Units first{tile_.survivors, static_cast<std::size_t>(std::min(survivors_, kRowsAtOnce))};
   const RowList rows = run_.residual != nullptr ? residual_rows(first) : rows_of(first_matrix(), first, whole_row());

@@ -30,7 +30,6 @@ void TileSink::begin_part(index_t part, Phase phase) {
   const index_t y_elems = run_.problem.batch * run_.workspace.y_stride;
   y_part_ = run_.workspace.partial_y + part * y_elems;
   y_begun_ = false;
-  if (run_.plan.strategy != Strategy::certified) begin_y();
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (integers()) begin_integer_part(part);
 }
@@ -209,6 +208,7 @@ void TileSink::up_tile(HiddenRange hidden, KRange k) {
     if (k.first) dot_survivors(hidden);
     return;
   }
+  if (phase_ == Phase::fused && !y_begun_) ask_for_y();
   if (split && k.first) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
   if (!split && k.last && run_.plan.skip && (gated || phase_ == Phase::fused)) {
     dot_then_open_rows(hidden, k);
@@ -232,6 +232,7 @@ void TileSink::down_tile(HiddenRange hidden) {
     return;
   }
   const std::uint64_t before = statistics_.bytes_down;
+  begin_y();
   if (integers()) {
     add_integer_rows(hidden);
   } else {
