@@ -263,3 +263,20 @@ TEST_CASE("measured matrix products are remembered, for those who can run them")
   CHECK(cannot->source == ChosenPlan::Source::estimated);
   CHECK_FALSE(cannot->gemm);
 }
+
+TEST_CASE("measured activity of a candidate replaces the model's") {
+  const Machine machine = test::sample_machine();
+  PlanRequest question = request(0.5);
+  question.activity_of = [](const Plan& plan) {
+    Activity activity{.active = 0.5};
+    if (plan.skip) activity.pushed = 0.125;
+    return activity;
+  };
+  const auto chosen = plan_for(question, machine);
+  REQUIRE(chosen.ok());
+  REQUIRE_FALSE(chosen->considered.empty());
+  for (const RankedPlan& one : chosen->considered) {
+    const std::uint64_t rows = one.plan.skip ? kProblem.d_ff / 8 : kProblem.d_ff;
+    CHECK(one.prediction.bytes.pushed_rows == rows);
+  }
+}

@@ -94,3 +94,21 @@ TEST_CASE("an empty axis and a machine that knows nothing are errors") {
   request.actives.clear();
   CHECK_FALSE(sweep(request, machines).ok());
 }
+
+TEST_CASE("measured activity replaces the axis of fractions") {
+  const std::vector<Machine> machines{test::sample_machine()};
+  SweepRequest request = small_request(), all_open = request;
+  request.actives = {0.05};
+  all_open.actives = {1.0};
+  request.activity_of = [](const Plan&, const Problem&) { return Activity{.active = 1.0}; };
+  const auto measured = sweep(request, machines), model = sweep(all_open, machines);
+  REQUIRE(measured.ok());
+  REQUIRE(model.ok());
+  for (std::size_t i = 0; i < measured->size(); ++i) {
+    CHECK((*measured)[i].active == 0.05);
+    CHECK((*measured)[i].fused_s == (*model)[i].fused_s);
+    CHECK((*measured)[i].unfused_s == (*model)[i].unfused_s);
+  }
+  request.actives = {0.05, 0.1};
+  CHECK_FALSE(sweep(request, machines).ok());
+}
