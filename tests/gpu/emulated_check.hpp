@@ -9,6 +9,13 @@
 
 namespace signsplit::test {
 
+/// all_plans() without those that a GPU refuses: with a residual in the place of the first matrix.
+inline std::vector<Plan> gpu_plans(const Problem& problem, index_t k_tile) {
+  std::vector<Plan> plans = all_plans(problem, k_tile);
+  std::erase_if(plans, [](const Plan& plan) { return plan.placement == Placement::residual; });
+  return plans;
+}
+
 struct Expected {
   std::vector<float> y;
   std::vector<std::uint8_t> mask;

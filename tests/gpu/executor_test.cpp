@@ -10,6 +10,7 @@
 #include "fake_machine.hpp"
 #include "kernel_names.hpp"
 #include "launch.hpp"
+#include "signsplit/certificate.hpp"
 #include "seed.hpp"
 #include "signsplit/gpu.hpp"
 
@@ -102,7 +103,7 @@ TEST_CASE("every plan in every launch mode: the CPU's bits, masks and counters, 
     const int index = static_cast<int>(rng() % 2);
     const auto layer = gpu::DeviceLayer::upload(on.weights, index);
     REQUIRE_MESSAGE(layer.ok(), layer.message());
-    for (Plan plan : all_plans(on.problem, 64)) {
+    for (Plan plan : gpu_plans(on.problem, 64)) {
       plan = small_plan(plan);
       const gpu::Options options{.device = index, .launch = kLaunches[rng() % 4], .evict_first = rng() % 2 == 0};
       INFO(describe(on.problem), " ", label(plan), " ", to_string(options.launch), " on device ", index);
@@ -197,6 +198,20 @@ TEST_CASE("a layer and its clone hold every array of the weights, each in memory
     CHECK(holds(state.down_scales, w.down_scales().data(), w.down_scales().size_bytes()));
     CHECK(one->device() == 1);
   }
+}
+
+TEST_CASE("a layer that gave up its first matrix is refused") {
+  std::mt19937_64 rng(seed() + 38);
+  const Fresh fresh;
+  Case on = make_case(DType::bf16, 1, false, rng);
+  const Plan plan = default_plan(on.problem, Strategy::certified);
+  REQUIRE(on.weights.give_up_first_matrix(format_of(plan)).ok());
+  const Status refused = gpu::DeviceLayer::upload(on.weights).status();
+  CHECK(refused.code() == on.weights.require_first_matrix().code());
+  CHECK(refused.message() == on.weights.require_first_matrix().message());
+  Plan residual = plan;
+  residual.placement = Placement::residual;
+  CHECK(gpu::can_run(residual, on.problem).message().find("placement beside") != std::string::npos);
 }
 
 TEST_CASE("rows and tokens that are not finite are known on the device, also by a clone") {
