@@ -60,9 +60,9 @@ inline void add_rows_of_token(const AddRows& a) {
 }
 
 // Several tokens: a weight that is loaded and converted serves B of them, R rows at a time, while y goes through the
-// first-level cache in blocks of columns. Measured with 8 tokens: many rows for each store of y matter more than
-// coefficients in registers (R = 8: coefficients come from memory). Strips of y in registers over many rows are no faster
-// with 16 lanes and take 1.5 times as long with 8, because the rows' lines then conflict in that cache.
+// first-level cache in blocks of columns. R · B coefficients stay in registers: with more rows they come from memory, one load for
+// each FMA. Strips of y in registers over many rows are no faster with 16 lanes and take 1.5 times as long with 8, because
+// the rows' lines then conflict in that cache. docs/cpu-speed.md lists what else did not help.
 
 template <class L, int B>
 constexpr int rows_at_once() {

@@ -115,6 +115,35 @@ TEST_CASE("rebind: another layer of the same problem gives that layer's bits, an
   CHECK(same_bits(got, of_second));
 }
 
+TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was run before, in either direction through the parts") {
+  std::mt19937_64 rng(seed());
+  for (const index_t batch : {1, 3}) {
+    const Problem problem{100, 70, batch, DType::bf16, {}, false};
+    const Weights w = gaussian_layer(problem, true, rng).pack();
+    for (Plan plan : default_plans(problem)) {
+      plan.parts = 5;
+      plan.hidden_tile = 4;
+      plan.reduce_tile = 64;
+      for (const int threads : {1, 2, 3}) {
+        auto kept = cpu::Ffn::create(w, plan, batch, {threads, {}});
+        REQUIRE(kept);
+        for (int run = 0; run < 4; ++run) {
+          CAPTURE(to_json(plan));
+          CAPTURE(threads);
+          CAPTURE(run);
+          const std::vector<float> x = gaussian_input(problem, rng);
+          std::vector<float> y(x.size()), expected(x.size());
+          REQUIRE(kept->run(x, y));
+          auto fresh = cpu::Ffn::create(w, plan, batch, {1, {}});
+          REQUIRE(fresh->run(x, expected));
+          CHECK(same_bits(y, expected));
+          CHECK(kept->report().statistics == fresh->report().statistics);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("the workspace that is announced is the workspace that a plan needs") {
   const Problem problem{4096, 16384, 4, DType::bf16, {}, false};
   const Plan plan = default_plan(problem, Strategy::row_fused);
