@@ -94,8 +94,10 @@ Html gpu_section(const ReportData& data) {
   Html section = devices_table(data);
   if (!data.gpu_run) return section + element("p", text("None was measured: the report was made for the CPU alone."));
   const GpuRun& gpu = *data.gpu_run;
+  if (!gpu.error.empty()) {
+    return section + element("p", text(fmt::format("Nothing was measured on {}: {}.", device_name(gpu.device), gpu.error)), "missing");
+  }
   section += element("p", text(fmt::format("Measured: {}, {}.", device_name(gpu.device), gpu.device.name)));
-  if (!gpu.error.empty()) return section + element("p", text("Nothing was measured on it: " + gpu.error + "."), "missing");
   for (const ValidationGroup& group : gpu.run.groups) section += results_table(group);
   for (const std::string& problem : gpu.run.problems) section += element("p", text(problem), "missing");
   return section + element("p", text(fmt::format("{} predictions, written to {} before they were measured: mean error {}. "

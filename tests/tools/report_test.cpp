@@ -152,7 +152,8 @@ TEST_CASE("what a GPU measured is on the page and in the JSON; so is why nothing
   data.gpu_run->error = kHostile;
   page = page_of(data);
   CHECK(nesting_error(page) == "");
-  CHECK(contains(page, "Nothing was measured on it: "));
+  CHECK(contains(page, "Nothing was measured on cuda:3: "));
+  CHECK_FALSE(contains(page, "Measured: cuda:3"));
   CHECK(fetching(page) == "");
   CHECK(report_json(data)["gpu_run"]["error"] == kHostile);
 }
