@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -56,7 +57,13 @@ AlignedBuffer::~AlignedBuffer() {
 
 AlignedBuffer clone(const AlignedBuffer& source) noexcept {
   AlignedBuffer copy(source.size());
-  if (copy.data() != nullptr) std::memcpy(copy.data(), source.data(), source.size());
+  if (copy.data() == nullptr) return copy;
+  const auto bytes = static_cast<std::int64_t>(source.size()), page = static_cast<std::int64_t>(kHugePage);
+  // Ranges of pages by thread, as packing has them and the executor reads them: a page lies near the thread that touches it first.
+#pragma omp parallel for schedule(static) if (is_mapped(source.size()))
+  for (std::int64_t begin = 0; begin < bytes; begin += page) {
+    std::memcpy(copy.data() + begin, source.data() + begin, static_cast<std::size_t>(std::min(page, bytes - begin)));
+  }
   return copy;
 }
 
