@@ -7,13 +7,13 @@
 #include <ctime>
 
 #include "fit.hpp"
+#include "lookup.hpp"
 #include "probes.hpp"
 
 namespace signsplit::sim {
 namespace {
 
 constexpr char kSource[] = "signsplit calibrate";
-constexpr double kLargestWorkingSet = 1024.0 * 1024.0 * 1024.0;
 
 /// The run of probes: counts them for the progress, and collects the noise seen.
 struct Session {
@@ -45,20 +45,17 @@ std::string today() {
 /// From half of the innermost caches of all threads to well beyond what is said to be the outermost, by factors of two.
 /// What a virtual machine says of its outermost cache may be the host's: the curve shows what there is of it.
 std::vector<double> working_sets(const Machine& machine, int threads) {
-  const double innermost = machine.levels.front().capacity_bytes.value, outermost = machine.levels.back().capacity_bytes.value;
-  double largest = std::clamp(4.0 * outermost, 256.0 * 1048576.0, kLargestWorkingSet);
-  if (const double memory = available_memory_bytes(); memory > 0.0) largest = std::min(largest, memory / 3.0);
+  const double innermost = machine.levels.front().capacity_bytes.value, largest = largest_working_set(machine);
   std::vector<double> sets;
   for (double set = 0.5 * innermost * threads; set < largest / 1.5; set *= 2.0) sets.push_back(std::floor(set / 4096.0) * 4096.0);
-  sets.push_back(std::floor(largest / 4096.0) * 4096.0);
+  sets.push_back(largest);
   return sets;
 }
 
 Status measure_bandwidth(Session& session, Machine& machine, int threads) {
-  session.begin("read bandwidth, threads: " + std::to_string(threads));
-  const auto samples = probe_read_bandwidth(working_sets(machine, threads), threads, session.repetitions());
-  if (!samples.ok()) return samples.status();
-  for (const BandwidthSample& sample : *samples) {
+  const auto probe = ReadProbe::make(largest_working_set(machine), threads);
+  if (!probe.ok()) return probe.status();
+  for (const BandwidthSample& sample : probe->sample(working_sets(machine, threads), session.repetitions())) {
     machine.read_bandwidth.push_back({sample.working_set_bytes, threads, sample.bytes_per_s.median, sample.bytes_per_s.ci90});
     session.noise.push_back(sample.bytes_per_s.cv);
   }
@@ -69,6 +66,7 @@ Status measure_curves(Session& session, Machine& machine) {
   machine.read_bandwidth.clear();
   machine.read_bandwidth_kind = Kind::measured;
   machine.read_bandwidth_source = kSource;
+  session.begin("read bandwidth");
   if (Status status = measure_bandwidth(session, machine, 1); !status.ok()) return status;
   return session.threads > 1 ? measure_bandwidth(session, machine, session.threads) : Status{};
 }
@@ -87,11 +85,41 @@ void measure_synchronisation(Session& session, Machine& machine) {
   }
 }
 
-void measure_fma(Session& session, Machine& machine) {
-  session.begin("FMA rate");
+/// Of every level, a chain of addresses; of main memory, several chains at once too: how many bytes one core keeps in flight.
+Status measure_latency(Session& session, Machine& machine) {
+  session.begin("latency, and bandwidth against bytes in flight");
+  const auto probe = ChaseProbe::make(largest_working_set(machine));
+  if (!probe.ok()) return probe.status();
+  double inner = 0;
+  for (CacheLevel& level : machine.levels) {
+    // Between this level and the one inside, in the geometric middle: beyond what the inner one holds, well within this one.
+    const double bytes = inner > 0.0 ? std::sqrt(2.0 * inner * level.capacity_bytes.value) : 0.5 * level.capacity_bytes.value;
+    level.latency_s = session.measured(probe->latency(bytes, 1, session.repetitions()), "s");
+    inner = level.capacity_bytes.value;
+  }
+  const Sampled memory = probe->latency(probe->bytes(), 1, session.repetitions());
+  machine.figures["dram.latency"] = session.measured(memory, "s");
+  double most = 0;
+  for (const auto& [chains, figure] : {std::pair{1, "read_at_1_line"}, std::pair{2, "read_at_2_lines"}, std::pair{4, "read_at_4_lines"},
+                                       std::pair{8, "read_at_8_lines"}, std::pair{16, "read_at_16_lines"}}) {
+    const Sampled all = probe->latency(probe->bytes(), chains, session.repetitions());
+    const double bytes_per_s = chains * kLineBytes / all.median;
+    machine.figures[std::string("concurrency.") + figure] = {bytes_per_s, "B/s", Kind::measured, kSource, bytes_per_s * all.ci90 / all.median};
+    most = std::max(most, bytes_per_s);
+  }
+  machine.figures["concurrency.inflight_per_unit"] = {most * memory.median, "B", Kind::measured,
+                                                      "signsplit calibrate: best bandwidth of several chains times the latency of one", 0.0};
+  return {};
+}
+
+void measure_arithmetic(Session& session, Machine& machine) {
+  session.begin("arithmetic and conversion rates of every instruction set");
   machine.rates.clear();
   for (const std::string& isa : probe_isas()) {
     machine.rates.push_back({isa, "fma_f32", session.measured(probe_fma(isa, session.repetitions()), "FLOP/s")});
+    for (const char* name : {"convert_bf16", "convert_f16", "convert_int8", "dot_int8"}) {
+      machine.rates.push_back({isa, name, session.measured(probe_conversion(isa, name, session.repetitions()), "elem/s")});
+    }
   }
 }
 
@@ -112,27 +140,61 @@ double spread_of(const std::vector<TrialResult>& results) {
   return worst;
 }
 
-/// Once; again, up to twice, while a neighbour disturbs it. The calmest counts.
-Status run_trial(Session& session, Trial& trial) {
-  constexpr double kCalm = 0.08;
+/// Once; again, up to twice, while a neighbour disturbs it or the machine changes. The calmest of those on one machine counts.
+Status run_trial(Session& session, const NowProbe& now, Trial& trial) {
+  constexpr double kCalm = 0.08, kChangedMachine = 10.0;
+  double least = 0;
   for (int attempt = 0; attempt < 3; ++attempt) {
+    const Reading before = now.take();
     auto results = session.options.trial(trial.request);
     if (!results.ok()) return results.status();
     if (Status status = check(trial, *results); !status.ok()) return status;
-    if (attempt == 0 || spread_of(*results) < spread_of(trial.results)) trial.results = *results;
-    if (spread_of(trial.results) < kCalm) break;
+    const Reading after = now.take();
+    const double disturbance = spread_of(*results) + (same_machine(before, after) ? 0.0 : kChangedMachine);
+    if (attempt == 0 || disturbance < least) {
+      trial.results = *results;
+      trial.reading = median_of({before, after});
+      least = disturbance;
+    }
+    if (least < kCalm) break;
   }
   for (const TrialResult& result : trial.results) session.noise.push_back((result.p90_s - result.p10_s) / 2.563 / result.median_s);
   return {};
 }
 
-Status run_trials(Session& session, std::vector<Trial>& trials) {
+Status run_trials(Session& session, const Machine& machine, std::vector<Trial>& trials) {
+  const Result<NowProbe> now = NowProbe::make(machine, session.threads, machine.isa);
+  if (!now.ok()) return now.status();
+  std::string what;
   for (Trial& trial : trials) {
-    session.begin(trial.what);
-    const Status status = run_trial(session, trial);
+    if (trial.what != what) session.begin(what = trial.what);
+    const Status status = run_trial(session, *now, trial);
     if (!status.ok() && status.code() != StatusCode::unsupported) return status;
   }
   return {};
+}
+
+/// The curve and the costs of threads are of a moment before the trials: the profile says what the machine was while they ran, in the
+/// median.
+void centre(Machine& machine, const std::vector<Trial>& trials) {
+  std::vector<Reading> readings;
+  for (const Trial& trial : trials) {
+    if (!trial.results.empty()) readings.push_back(trial.reading);
+  }
+  if (readings.empty()) return;
+  const Machine centred = as_of_now(machine, median_of(readings));
+  machine.read_bandwidth = centred.read_bandwidth;
+  machine.barrier_s = centred.barrier_s;
+  machine.fork_join_s = centred.fork_join_s;
+  for (Rate& rate : machine.rates) {
+    if (rate.isa == machine.isa && rate.name == "fma_f32") rate.per_s = *kernel_rate(centred, rate.isa, rate.name);
+  }
+}
+
+int subjects(const std::vector<Trial>& trials) {
+  int count = 0;
+  for (std::size_t i = 0; i < trials.size(); ++i) count += i == 0 || trials[i].what != trials[i - 1].what ? 1 : 0;
+  return count;
 }
 
 double median_of(std::vector<double> values) {
@@ -155,12 +217,16 @@ Result<Machine> calibrate_host(const CalibrateOptions& options) {
 
     std::vector<Trial> trials;
     if (options.trial) trials = trial_requests(machine.threads, options.quick);
-    Session session{options, machine.threads, (machine.threads > 1 ? 4 : 3) + static_cast<int>(trials.size()), 0, {}};
+    Session session{options, machine.threads, 4 + subjects(trials), 0, {}};
     if (Status status = measure_curves(session, machine); !status.ok()) return status;
+    if (Status status = measure_latency(session, machine); !status.ok()) return status;
     measure_synchronisation(session, machine);
-    measure_fma(session, machine);
-    if (Status status = run_trials(session, trials); !status.ok()) return status;
-    if (!trials.empty()) fit_all(machine, isa, trials);
+    measure_arithmetic(session, machine);
+    if (!trials.empty()) {
+      if (Status status = run_trials(session, machine, trials); !status.ok()) return status;
+      centre(machine, trials);
+      fit_all(machine, isa, trials);
+    }
     machine.noise_cv = std::clamp(median_of(session.noise), 0.005, 1.0);
     machine.noise_from = {Kind::measured, "signsplit calibrate: median spread of the probes"};
     return machine;

@@ -33,7 +33,7 @@ DownRows split_down_rows(const Statistics& bytes, double row) {
 }  // namespace
 
 Demand PhaseDemand::sum() const {
-  return {up.stream_bytes + down.stream_bytes, up.jumps + down.jumps, up.busy_s + down.busy_s, up.again_bytes + down.again_bytes,
+  return {up.stream_bytes + down.stream_bytes, up.jumps + down.jumps, up.busy_s + down.busy_s, up.misses + down.misses, up.again_bytes + down.again_bytes,
           up.again_busy_s + down.again_busy_s};
 }
 
@@ -43,8 +43,10 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   if (machine.read_bandwidth.empty()) return invalid_argument("machine " + machine.name + ": read_bandwidth has no points");
   Model model{machine, scenario.threads > 0 ? scenario.threads : std::max(machine.threads, 1), {}};
 
-  const bool streams = scenario.plan.variant == Variant::streams;
-  const std::string names[] = {(streams ? "streams_" : "up_") + dtype, "down_" + dtype, "token_" + dtype, "exact", "certify",
+  const bool split = scenario.plan.strategy == Strategy::sign_split, streams = scenario.plan.variant == Variant::streams;
+  const bool certified = scenario.plan.strategy == Strategy::certified;
+  const char* down = split && !is_gpu(machine) ? "push_" : "down_";
+  const std::string names[] = {(streams ? "streams_" : "up_") + dtype, down + dtype, "token_" + dtype, "exact", "certify",
                                "down_token_" + dtype};
   double seconds[6] = {};
   for (int i = 0; i < 6; ++i) {
@@ -55,27 +57,40 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
     seconds[i] = 1.0 / rate->value;
   }
   const double batch = static_cast<double>(scenario.problem.batch);
-  const double tokens = std::min(batch - 1, 3.0) + std::max(batch - 4, 0.0) * model_value(machine, "late_token_share").value;
-  model.element = {seconds[0] + tokens * seconds[2], seconds[1] + tokens * seconds[5], seconds[3], batch * seconds[4]};
+  // The kernels for several tokens load, convert and fold in another way than those for one: they begin with some tokens' cost.
+  const double entry = batch > 1 && !is_gpu(machine) ? model_value(machine, "batch_entry").value : 0.0;
+  model.element = {seconds[0] + (batch - 1 + entry) * seconds[2], seconds[1] + (batch - 1) * seconds[5], seconds[3], batch * seconds[4]};
   if (scenario.plan.placement == Placement::residual) model.element.restored = seconds[0] * model_value(machine, "restored_cost").value;
   model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.cache_efficiency = is_gpu(machine) ? model.stream_efficiency : model_value(machine, "cache_efficiency").value;
-  const bool split = scenario.plan.strategy == Strategy::sign_split;
-  const bool certified = scenario.plan.strategy == Strategy::certified;
   model.overlap_loss = model_value(machine, certified ? "certified_overlap_loss"
                                             : !split  ? "overlap_loss"
                                             : streams ? "streams_overlap_loss"
                                                       : "split_overlap_loss").value;
+  model.cache_overlap_loss = is_gpu(machine) ? model.overlap_loss : model_value(machine, "cache_overlap_loss").value;
   const double row_bytes = static_cast<double>(walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype));
   model.gap_bytes = std::min(model_value(machine, "gather_gap_bytes").value, model_value(machine, "gather_gap_rows").value * row_bytes);
   model.first_byte = is_gpu(machine) ? 0.0 : model_value(machine, "first_byte_s").value;  // of a GPU: a boundary's
   model.imbalance = model_value(machine, "imbalance").value;
-  model.piece = model_value(machine, split ? "push_overhead_s" : "piece_overhead_s").value * batch;
-  if (split && scenario.problem.batch > 1) model.piece += model_value(machine, "push_batch_s").value;
+  const char* piece = streams ? "streams_overhead_s" : split ? "push_overhead_s" : "piece_overhead_s";
+  const char* batch_piece = streams ? "streams_batch_s" : split ? "push_batch_s" : "piece_batch_s";
+  model.piece = model_value(machine, piece).value * batch;
+  if (is_gpu(machine)) return model;
+  if (batch > 1) model.piece += model_value(machine, batch_piece).value;
+  if (scenario.plan.variant == Variant::telescoping) model.piece *= model_value(machine, "telescoping_share").value;
+  model.row = model_value(machine, "row_overhead_s").value + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
+  if (certified) model.unit = model_value(machine, "certify_overhead_s").value * batch;
+  if (split) {
+    model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
+    model.redo = model_value(machine, "redo_overhead_s").value * batch;
+  }
   return model;
 }
 
 namespace {
+
+/// What a row piece of the gate costs of one of W1, beyond its elements.
+constexpr double kGatePiece = 0.2;
 
 Demand up_demand(const Scenario& scenario, const Model& model, const Structure& structure, const Statistics& bytes) {
   const double row = static_cast<double>(structure.row_bytes), units = static_cast<double>(scenario.problem.d_ff);
@@ -89,13 +104,15 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   const bool restores = scenario.plan.placement == Placement::residual;
   const double refined = static_cast<double>(bytes.refined);
   const double rows = restores ? refined + (gate_first ? static_cast<double>(bytes.bytes_up) / row : 0.0) : read / row;
-  const double pieces = certified ? rows : matrices * static_cast<double>(structure.up_pieces);
+  // Activation, and what sign_split decides, come once per unit; of the folding of a gate's row little is left beside them.
+  const double pieces = (certified ? rows / matrices : static_cast<double>(structure.up_pieces)) * (1.0 + kGatePiece * (matrices - 1.0));
   Demand demand;
   demand.stream_bytes = read + static_cast<double>(bytes.bytes_plane + bytes.bytes_scales);
   demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece;
+  demand.misses = pieces;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
-    demand.busy_s += units * elements * model.element.plane;
+    demand.busy_s += units * (elements * model.element.plane + model.unit);
     demand.jumps = jumps + jumps_when_skipping(jumps, units, static_cast<double>(bytes.refined));
     if (gate_first) demand.jumps += jumps_when_skipping(jumps, units, static_cast<double>(bytes.bytes_up) / row);
   } else {
@@ -111,9 +128,9 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   const DownRows rows = split_down_rows(bytes, row);
   Demand demand;
   demand.stream_bytes = rows.pushed_new * row;
-  demand.busy_s = rows.pushed_new * elements * model.element.down;
+  demand.busy_s = rows.pushed_new * (elements * model.element.down + model.row);
   demand.again_bytes = rows.pushed_again * row;
-  demand.again_busy_s = rows.pushed_again * elements * model.element.down;
+  demand.again_busy_s = rows.pushed_again * (elements * model.element.down + model.row);
   demand.jumps = jumps_when_skipping(static_cast<double>(structure.down_jumps), units, rows.pushed_new);
   return demand;
 }
@@ -142,10 +159,14 @@ int worker_count(const Scenario& scenario, const Model& model) {
   return static_cast<int>(std::min<index_t>(model.threads, scenario.plan.parts));
 }
 
-double stream_rate(const Model& model, int workers, double footprint) {
+double memory_share(const Model& model, int workers, double footprint) {
   const double curve = bandwidth(model.machine, workers, footprint), memory = dram_bandwidth(model.machine, workers);
-  const double cached = memory > 0.0 ? std::clamp(curve / memory - 1.0, 0.0, 1.0) : 0.0;
-  return curve * (model.stream_efficiency + cached * (model.cache_efficiency - model.stream_efficiency));
+  return memory > 0.0 ? std::clamp(2.0 - curve / memory, 0.0, 1.0) : 1.0;
+}
+
+double stream_rate(const Model& model, int workers, double footprint) {
+  const double memory = memory_share(model, workers, footprint);
+  return bandwidth(model.machine, workers, footprint) * (model.cache_efficiency + memory * (model.stream_efficiency - model.cache_efficiency));
 }
 
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
@@ -154,9 +175,13 @@ PhaseTime time_of(const Demand& demand, double share, int workers, double footpr
   const double busy = share * demand.busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,
                                         demand.again_bytes / bandwidth(model.machine, workers, tile_bytes * workers));
+  const double memory = memory_share(model, workers, footprint);
+  const double waits = memory * share * demand.misses * model.miss / workers;
+  const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.
-  return {stream, std::max(0.0, busy - stream) + model.overlap_loss * std::min(busy, stream) + again};
+  const double serial = loss * std::min(busy, stream) + again + waits;
+  return {stream, std::max(0.0, busy - stream) + serial, serial};
 }
 
 }  // namespace signsplit::sim

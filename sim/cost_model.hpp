@@ -17,7 +17,12 @@ struct Model {
   const Machine& machine;
   int threads = 1;
   ElementTimes element;
-  double stream_efficiency = 1, cache_efficiency = 1, overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0, piece = 0;
+  double stream_efficiency = 1, cache_efficiency = 1, overlap_loss = 0, cache_overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0;
+  double piece = 0;  ///< thread seconds per row piece of product 1, all tokens
+  double row = 0;    ///< the same per row of product 2
+  double unit = 0;   ///< the same per unit that a certificate judges
+  double redo = 0;   ///< the same per row that sign_split computes once more
+  double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
 
 /// What one product of a phase has to do. Bytes and elements of all parts together.
@@ -25,6 +30,7 @@ struct Demand {
   double stream_bytes = 0;     ///< weights read for the first time
   double jumps = 0;            ///< restarts of the address stream
   double busy_s = 0;           ///< arithmetic on them, thread seconds
+  double misses = 0;           ///< row pieces that nothing asks for ahead
   double again_bytes = 0;      ///< weights that the hidden tile has read before
   double again_busy_s = 0;
 };
@@ -45,6 +51,9 @@ struct PhaseDemand {
 /// call reads anew.
 [[nodiscard]] double footprint_of(const Scenario& scenario, const Machine& machine, const Statistics& bytes);
 
+/// How far main memory, and no cache, serves a footprint: 1 beyond the caches, 0 where the curve is at twice of main memory.
+[[nodiscard]] double memory_share(const Model& model, int workers, double footprint);
+
 /// Bytes per second at which some workers stream weights: the curve times the efficiency of main memory, or of a cache where
 /// the curve is at twice of main memory or more; between the two in proportion.
 [[nodiscard]] double stream_rate(const Model& model, int workers, double footprint);
@@ -52,6 +61,7 @@ struct PhaseDemand {
 /// Time of a share of a demand done by some workers at once.
 struct PhaseTime {
   double stream = 0, compute = 0;
+  double serial = 0;  ///< of `compute`: what goes on beside no stream
   [[nodiscard]] double total() const { return stream + compute; }
 };
 [[nodiscard]] PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model);

@@ -81,13 +81,9 @@ class JobSink {
 /// Splits a product's demand evenly over `rows` rows.
 Job price_of(What what, const Demand& demand, double rows, int workers, double footprint, double tile_bytes, const Model& model) {
   if (!(rows > 0.0)) return {what, 0, 0, 0};
-  Demand again;
-  again.again_bytes = demand.again_bytes;
-  again.again_busy_s = demand.again_busy_s;
-  const PhaseTime all = time_of(demand, 1.0, workers, footprint, tile_bytes, model), cached = time_of(again, 1.0, workers, footprint, tile_bytes, model);
-  const double busy = demand.busy_s / workers, hidden_loss = model.overlap_loss * std::min(busy, all.stream);
+  const PhaseTime all = time_of(demand, 1.0, workers, footprint, tile_bytes, model);
   // Serial seconds of a job are of one worker; time_of counts all workers side by side.
-  return {what, (demand.stream_bytes + demand.jumps * model.gap_bytes) / rows, demand.busy_s / rows, (hidden_loss + cached.compute) * workers / rows};
+  return {what, (demand.stream_bytes + demand.jumps * model.gap_bytes) / rows, demand.busy_s / rows, all.serial * workers / rows};
 }
 
 /// A worker in simulated time.

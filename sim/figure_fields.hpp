@@ -19,6 +19,11 @@ inline constexpr FigureField kFigureFields[] = {
     {"concurrency", "smem_per_unit", "B", false},      // shared memory that one block may have
     {"concurrency", "inflight_per_unit", "B", true},   // that the kernels' staged copies keep in flight
     {"concurrency", "read_per_unit", "B/s", true},     // that one multiprocessor can take in at most
+    {"concurrency", "read_at_1_line", "B/s", false},   // of one core of a CPU, from memory, with one line in flight,
+    {"concurrency", "read_at_2_lines", "B/s", false},  // two, ...
+    {"concurrency", "read_at_4_lines", "B/s", false},
+    {"concurrency", "read_at_8_lines", "B/s", false},
+    {"concurrency", "read_at_16_lines", "B/s", false},
     {"overheads", "launch_stream", "s", true},         // a step of a chain of tiny kernels launched one by one
     {"overheads", "launch_graph", "s", true},          // the same as nodes of a graph
     {"overheads", "launch_pdl", "s", false},           // the same with programmatic dependent launch; absent: not offered

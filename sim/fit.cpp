@@ -2,129 +2,154 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
+#include "cost_model.hpp"
+#include "least_squares.hpp"
 #include "lookup.hpp"
 #include "model_fields.hpp"
 
 namespace signsplit::sim {
 namespace {
 
-/// No interval is narrower: what the model is known to leave out on shapes that were never calibrated.
-constexpr double kErrorFloor = 0.15;
+/// No interval is narrower: the half widths (90 %) that the suite `development` needed, on the machine that docs/simulator.md
+/// describes; trials that the parameters were fitted to say little about shapes not seen.
+constexpr double kErrorFloor = 0.20, kCacheErrorFloor = 0.27, kGapError = 0.03;
 
-using Setter = std::function<void(Machine&, double)>;
+/// A parameter that is fitted, and how far (one standard deviation of its logarithm) it may be from what is assumed.
+struct FitParameter {
+  const char* name;
+  bool rate;
+  double sigma;
+};
 
-/// The value in [low, high] at which the prediction is `target_s`. The prediction is monotone in the value; where the
-/// target lies beyond an end, that end. Bisects the logarithm when low > 0.
-double solve(Machine machine, const std::string& isa, const TrialCase& one, double target_s, double low, double high,
-             const Setter& set) {
-  const auto excess = [&](double value) {
-    set(machine, value);
-    return predicted_s(one, machine, isa) - target_s;
-  };
-  const bool rising = excess(high) > excess(low);
-  for (int step = 0; step < 60; ++step) {
-    const double middle = low > 0.0 ? std::sqrt(low * high) : 0.5 * (low + high);
-    ((excess(middle) > 0.0) == rising ? high : low) = middle;
+// Rates differ between processors by their instruction sets' ports, so their priors are wide; efficiencies are near 1, as the curve is
+// measured with loads alone and the kernels' rows are long.
+constexpr FitParameter kParameters[] = {
+    {"up_f32", true, 0.5},          {"down_f32", true, 0.5},         {"push_f32", true, 0.5},        {"streams_f32", true, 0.5},
+    {"up_bf16", true, 0.5},         {"down_bf16", true, 0.5},        {"push_bf16", true, 0.5},       {"streams_bf16", true, 0.5},
+    {"up_f16", true, 0.5},          {"down_f16", true, 0.5},         {"push_f16", true, 0.5},        {"streams_f16", true, 0.5},
+    {"up_int8", true, 0.5},         {"down_int8", true, 0.5},        {"push_int8", true, 0.5},       {"streams_int8", true, 0.5},
+    {"up_w8a8", true, 0.5},         {"down_w8a8", true, 0.5},        {"token_f32", true, 0.5},       {"token_bf16", true, 0.5},
+    {"token_int8", true, 0.5},      {"down_token_bf16", true, 0.5},  {"certify", true, 0.7},         {"piece_overhead_s", false, 0.7},
+    {"piece_batch_s", false, 0.5},  {"push_overhead_s", false, 0.5}, {"push_batch_s", false, 0.5},   {"streams_overhead_s", false, 0.5},
+    {"streams_batch_s", false, 0.5}, {"telescoping_share", false, 0.2}, {"row_overhead_s", false, 0.7}, {"skip_overhead_s", false, 0.7},
+    {"certify_overhead_s", false, 0.7}, {"redo_overhead_s", false, 0.5}, {"batch_entry", false, 0.5}, {"quantize_rate", false, 0.7},
+    {"split_miss_s", false, 0.7},   {"streams_miss_s", false, 0.7},  {"thread_wait_s", false, 0.7},  {"first_byte_s", false, 0.5},
+    {"exchange_rate", false, 0.7},  {"stream_efficiency", false, 0.05}, {"cache_efficiency", false, 0.05}, {"gather_gap_bytes", false, 0.7},
+    {"gather_gap_rows", false, 0.5}, {"overlap_loss", false, 0.5},   {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.3},
+    {"streams_overlap_loss", false, 0.3}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5},
+};
+
+double prior_of(const FitParameter& parameter, const Machine& machine, const std::string& isa) {
+  if (!parameter.rate) return find_model_field(parameter.name)->assumed;
+  const std::optional<Quantity> rate = kernel_rate(machine, isa, parameter.name);
+  return rate ? rate->value : 1e10;
+}
+
+/// A further token does not convert the weights again: product 2 takes one rate for all types; of product 1 f16 that of bf16.
+void write_rate(Machine& machine, const std::string& isa, const std::string& name, const Quantity& rate) {
+  set_rate(machine, isa, name, rate);
+  if (name == "token_bf16") set_rate(machine, isa, "token_f16", rate);
+  if (name != "down_token_bf16") return;
+  for (const char* type : {"f32", "f16", "int8"}) set_rate(machine, isa, std::string("down_token_") + type, rate);
+}
+
+void write_parameters(Machine& machine, const std::string& isa, const std::vector<double>& logarithms) {
+  for (std::size_t i = 0; i < logarithms.size(); ++i) {
+    const FitParameter& parameter = kParameters[i];
+    Quantity quantity{std::exp(logarithms[i]), "elem/s", Kind::fitted, "signsplit calibrate: all trials", 0.0};
+    if (parameter.rate) {
+      write_rate(machine, isa, parameter.name, quantity);
+    } else {
+      quantity.unit = find_model_field(parameter.name)->base_unit;
+      machine.model[parameter.name] = quantity;
+    }
   }
-  return low > 0.0 ? std::sqrt(low * high) : 0.5 * (low + high);
 }
 
-/// Half width of the 90 % interval of a trial's median. p90 − p10 is 2.56 σ; a trial has at least five samples.
-double median_ci90_s(const TrialResult& result) {
-  return 1.645 * 1.253 * (result.p90_s - result.p10_s) / 2.563 / std::sqrt(5.0);
+/// Relative standard deviation of a trial's median, with what no spread shows: layout, alignment, the mood of the branch predictor.
+double relative_sigma(const TrialResult& result) {
+  constexpr double kUnseen = 0.05;
+  return std::hypot(kUnseen, (result.p90_s - result.p10_s) / 2.563 / std::sqrt(5.0) / result.median_s);
 }
 
-Quantity solved(const Machine& machine, const std::string& isa, const TrialCase& one, double low, double high, const Setter& set,
-                const char* unit) {
-  const double target = one.result().median_s, spread = median_ci90_s(one.result());
-  const auto at = [&](double seconds) { return solve(machine, isa, one, seconds, low, high, set); };
-  const std::string source = "signsplit calibrate: " + one.trial.what + ", " + label(one.trial.request.plans[one.plan]);
-  Quantity quantity{at(target), unit, Kind::fitted, source, 0.0};
-  quantity.ci90 = 0.5 * std::abs(at(target + spread) - at(std::max(target - spread, 0.1 * target)));
-  return quantity;
+double predicted_at(const Trial& trial, std::size_t plan, const Machine& now, const std::string& isa) {
+  const TrialRequest& request = trial.request;
+  const Activity activity = activity_from(trial.results[plan].statistics, request.plans[plan], request.problem);
+  const auto prediction = predict_time({request.problem, request.plans[plan], activity, request.residency, request.threads, isa}, now);
+  return prediction.ok() ? prediction->time_s : -1.0;
 }
 
-/// Positions in trial_requests().
-enum TrialIndex : std::size_t { kF32, kBf16, kInt8, kShortRows, kBatch, kBatch8, kCache, kSmall, kDram, kDramShort, kDramBatch };
-/// Positions of the plans of a trial.
-enum PlanIndex : std::size_t { kSkip, kDense, kUnfused, kStreams, kInterim, kCertified };
-
-// Layers that fit in a 1 MiB second-level cache in f32, one with short rows, one of tens of microseconds, one for a
-// last-level cache, one far beyond it, and one beyond it with short rows.
-constexpr std::pair<index_t, index_t> kResidentShape{1088, 88}, kShortShape{192, 264}, kSmallShape{448, 1216}, kCacheShape{1344, 2976},
-    kDramShape{2624, 7104}, kDramShortShape{704, 9536};
-
-Problem problem_of(std::pair<index_t, index_t> shape, DType dtype, index_t batch = 1) {
-  Problem problem;
-  problem.d_model = shape.first;
-  problem.d_ff = shape.second;
-  problem.batch = batch;
-  problem.dtype = dtype;
-  return problem;
+/// log(predicted / measured) of every plan that was run, in order.
+std::vector<double> log_errors(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
+  std::vector<double> errors;
+  for (const Trial& trial : trials) {
+    const Machine now = as_of_now(machine, trial.reading);
+    for (std::size_t plan = 0; plan < trial.results.size(); ++plan) {
+      errors.push_back(std::log(predicted_at(trial, plan, now, isa) / trial.results[plan].median_s));
+    }
+  }
+  return errors;
 }
 
-/// In the order of PlanIndex.
-std::vector<Plan> plans_for(const Problem& problem, index_t interim_tiles) {
-  return {default_plan(problem, Strategy::row_fused, true), default_plan(problem, Strategy::row_fused),
-          default_plan(problem, Strategy::unfused),
-          default_sign_split_plan(problem, Variant::streams, Repair::selective, false, 1),
-          default_sign_split_plan(problem, Variant::interim, Repair::selective, false, interim_tiles),
-          default_plan(problem, Strategy::certified, true)};
+std::vector<double> sigmas_of(const std::vector<Trial>& trials) {
+  std::vector<double> sigmas;
+  for (const Trial& trial : trials) {
+    for (const TrialResult& result : trial.results) sigmas.push_back(relative_sigma(result));
+  }
+  return sigmas;
 }
 
-Trial resident(const std::string& what, std::pair<index_t, index_t> shape, DType dtype, index_t batch, double budget_s) {
-  const Problem problem = problem_of(shape, dtype, batch);
-  std::vector<Plan> plans = plans_for(problem, 4);
-  for (Plan& plan : plans) plan.parts = 1;
-  return {what, {problem, plans, 0.05, Residency::warm, 1, budget_s}, {}};
-}
-
-Trial threaded(const std::string& what, std::pair<index_t, index_t> shape, index_t batch, Residency residency, int threads, double budget_s) {
-  const Problem problem = problem_of(shape, DType::bf16, batch);
-  return {what, {problem, plans_for(problem, 2), 0.15, residency, threads, budget_s}, {}};
-}
-
-bool was_run(const Trial& trial) { return trial.results.size() == trial.request.plans.size() && !trial.results.empty(); }
-
-/// Relative difference of prediction and measurement over all cases: 90 % of a normal distribution with their spread.
-double residual(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
+/// Half width that holds 90 % of a normal distribution with the spread of the errors of one residency.
+double half_width(const std::vector<Trial>& trials, const std::vector<double>& errors, Residency residency) {
   double squares = 0, count = 0;
+  std::size_t first = 0;
   for (const Trial& trial : trials) {
     for (std::size_t plan = 0; plan < trial.results.size(); ++plan) {
-      const double ratio = predicted_s({trial, plan}, machine, isa) / trial.results[plan].median_s - 1.0;
-      squares += ratio * ratio;
+      if (trial.request.residency != residency) continue;
+      squares += errors[first + plan] * errors[first + plan];
       ++count;
     }
+    first += trial.results.size();
   }
   return count > 0 ? 1.645 * std::sqrt(squares / count) : 0.0;
 }
 
-double gap_residual(const Machine& machine, const std::string& isa, const TrialCase& a, const TrialCase& b) {
-  const double predicted = predicted_s(a, machine, isa) - predicted_s(b, machine, isa);
-  const double measured = a.result().median_s - b.result().median_s;
-  return std::abs(predicted - measured) / std::max(a.result().median_s, b.result().median_s);
+void fit_errors(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
+  const char* source = "signsplit calibrate: what the fit leaves of the trials, at least what the development suite needed";
+  const std::vector<double> errors = log_errors(machine, isa, trials);
+  const double memory = std::max(kErrorFloor, half_width(trials, errors, Residency::cold));
+  machine.model["error"] = {memory, "1", Kind::fitted, source, 0.0};
+  machine.model["cache_error"] = {std::max(kCacheErrorFloor, half_width(trials, errors, Residency::warm)), "1", Kind::fitted, source, 0.0};
+  machine.model["gap_error"] = {kGapError, "1", Kind::assumed, "what the development suite needed", 0.0};
 }
 
-void fit_errors(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
-  // Floors: the trials that a parameter was fitted to say little about shapes not seen. docs/simulator.md says how wrong the
-  // model was on others.
-  const char* source = "signsplit calibrate: what the fit leaves of the trials, at least the floor";
-  machine.model["error"] = {std::max(kErrorFloor, residual(machine, isa, trials)), "1", Kind::fitted, source, 0.0};
-  if (!was_run(trials[kDram])) return;
-  const double gap = gap_residual(machine, isa, {trials[kDram], kUnfused}, {trials[kDram], kDense});
-  machine.model["gap_error"] = {std::clamp(gap, 0.02, 0.10), "1", Kind::fitted, source, 0.0};
+Problem problem_of(index_t d_model, index_t d_ff, DType dtype, index_t batch = 1, bool gated = false) {
+  Problem problem{.d_model = d_model, .d_ff = d_ff, .batch = batch, .dtype = dtype};
+  problem.gated = gated;
+  return problem;
+}
+
+/// Every family of schedules, in the order in which they are timed.
+std::vector<Plan> plans_for(const Problem& problem) {
+  if (problem.arithmetic == Arithmetic::w8a8) return {default_plan(problem, Strategy::unfused), default_plan(problem, Strategy::unfused, true)};
+  std::vector<Plan> plans{default_plan(problem, Strategy::unfused), default_plan(problem, Strategy::row_fused),
+                          default_plan(problem, Strategy::unfused, true), default_plan(problem, Strategy::row_fused, true),
+                          default_plan(problem, Strategy::certified, true),
+                          default_sign_split_plan(problem, Variant::telescoping, Repair::none, false),
+                          default_sign_split_plan(problem, Variant::telescoping, Repair::none, true)};
+  if (problem.gated) return plans;
+  for (const bool skip : {false, true}) {
+    plans.push_back(default_sign_split_plan(problem, Variant::interim, skip ? Repair::redo : Repair::selective, skip));
+    plans.push_back(default_sign_split_plan(problem, Variant::streams, skip ? Repair::redo : Repair::selective, skip));
+  }
+  return plans;
 }
 
 }  // namespace
 
-double predicted_s(const TrialCase& one, const Machine& machine, const std::string& isa) {
-  const TrialRequest& request = one.trial.request;
-  const Plan& plan = request.plans[one.plan];
-  const Activity activity = activity_from(one.result().statistics, plan, request.problem);
-  const auto prediction = predict({request.problem, plan, activity, request.residency, request.threads, isa}, machine);
-  return prediction.ok() ? prediction->time_s : -1.0;
+double predicted_s(const Trial& trial, std::size_t plan, const Machine& machine, const std::string& isa) {
+  return predicted_at(trial, plan, as_of_now(machine, trial.reading), isa);
 }
 
 void set_rate(Machine& machine, const std::string& isa, const std::string& name, const Quantity& per_s) {
@@ -137,100 +162,67 @@ void set_rate(Machine& machine, const std::string& isa, const std::string& name,
   machine.rates.push_back({isa, name, per_s});
 }
 
-void fit_rate(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one) {
-  const std::optional<Quantity> fma = kernel_rate(machine, isa, "fma_f32");
-  const double peak = fma ? 0.5 * fma->value : 1e12;
-  const double most = name == "certify" ? 4.0 * peak : peak;  // an instruction multiplies four pairs of bytes per lane
-  const Setter set = [&](Machine& m, double value) { set_rate(m, isa, name, {value, "elem/s", Kind::fitted, "", 0.0}); };
-  set_rate(machine, isa, name, solved(machine, isa, one, 1e7, std::max(most, 2e7), set, "elem/s"));
-}
-
-void fit_model(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one, double low, double high) {
-  const Setter set = [&](Machine& m, double value) { m.model[name].value = value; };
-  const ModelField* field = find_model_field(name);
-  machine.model[name] = solved(machine, isa, one, low, high, set, field != nullptr ? field->base_unit.data() : "1");
-}
-
 std::vector<Trial> trial_requests(int threads, bool quick) {
-  const double small = quick ? 0.4 : 0.8, large = quick ? 1.0 : 2.0;
-  return {
-      resident("resident f32", kResidentShape, DType::f32, 1, small),
-      resident("resident bf16", kResidentShape, DType::bf16, 1, small),
-      resident("resident int8", kResidentShape, DType::int8, 1, small),
-      resident("resident, short rows, bf16", kShortShape, DType::bf16, 1, small),
-      resident("resident, batch 4, bf16", kResidentShape, DType::bf16, 4, small),
-      resident("resident, batch 8, bf16", kResidentShape, DType::bf16, 8, small),
-      threaded("last-level cache, bf16", kCacheShape, 1, Residency::warm, threads, small),
-      threaded("small, bf16", kSmallShape, 1, Residency::warm, threads, small),
-      threaded("main memory, bf16", kDramShape, 1, Residency::cold, threads, large),
-      threaded("main memory, short rows, bf16", kDramShortShape, 1, Residency::cold, threads, small),
-      threaded("main memory, batch 4, bf16", kDramShape, 4, Residency::cold, threads, large),
+  std::vector<Trial> trials;
+  const auto add = [&](const char* what, const Problem& problem, double active, Residency residency) {
+    const double budget_s = (residency == Residency::cold ? 1.2 : 0.7) * (quick ? 0.5 : 1.0);
+    trials.push_back({what, {problem, plans_for(problem), active, residency, threads, budget_s}});
   };
+  constexpr Residency kWarm = Residency::warm, kCold = Residency::cold;
+  constexpr DType kF32 = DType::f32, kBf16 = DType::bf16, kInt8 = DType::int8;
+  add("in cache, f32", problem_of(192, 528, kF32), 0.3, kWarm);
+  add("in cache, f32", problem_of(704, 2976, kF32), 0.15, kWarm);
+  add("in cache, f32", problem_of(448, 1216, kF32, 4), 0.3, kWarm);
+  add("in cache, f32", problem_of(1344, 5952, kF32), 0.1, kWarm);
+  add("in cache, bf16", problem_of(448, 1216, kBf16), 0.5, kWarm);
+  add("in cache, bf16", problem_of(1344, 2976, kBf16), 0.15, kWarm);
+  add("in cache, batches of bf16", problem_of(1344, 2976, kBf16, 2), 0.1, kWarm);
+  add("in cache, batches of bf16", problem_of(448, 1216, kBf16, 8), 0.1, kWarm);
+  add("in cache, gated", problem_of(192, 528, kBf16, 2, true), 0.3, kWarm);
+  add("in cache, gated", problem_of(704, 2112, kBf16, 1, true), 0.2, kWarm);
+  add("in cache, int8", problem_of(192, 528, kInt8), 0.5, kWarm);
+  add("in cache, int8", problem_of(1344, 2976, kInt8), 0.15, kWarm);
+  add("in cache, int8", problem_of(704, 2976, kInt8, 2), 0.2, kWarm);
+  add("in cache, f16 and w8a8", problem_of(704, 2112, DType::f16), 0.2, kWarm);
+  Problem w8a8 = problem_of(704, 2112, kInt8);
+  w8a8.arithmetic = Arithmetic::w8a8;
+  add("in cache, f16 and w8a8", w8a8, 0.2, kWarm);
+  add("main memory, f32", problem_of(704, 9536, kF32), 0.1, kCold);
+  add("main memory, f32", problem_of(2624, 2368, kF32, 2), 0.3, kCold);
+  add("main memory, bf16", problem_of(2624, 7104, kBf16), 0.15, kCold);
+  add("main memory, bf16", problem_of(2624, 7104, kBf16), 0.5, kCold);
+  add("main memory, batches of bf16", problem_of(1344, 5952, kBf16, 4), 0.2, kCold);
+  add("main memory, batches of bf16", problem_of(2624, 4736, kBf16, 8), 0.15, kCold);
+  add("main memory, small and gated", problem_of(448, 1216, kBf16), 0.3, kCold);
+  add("main memory, small and gated", problem_of(1344, 2976, kBf16, 1, true), 0.15, kCold);
+  add("main memory, int8", problem_of(1344, 5952, kInt8), 0.15, kCold);
+  add("main memory, int8", problem_of(704, 2976, kInt8, 2, true), 0.2, kCold);
+  return trials;
 }
-
-namespace {
-
-/// The fits of one round; each starts from the values of those before.
-void fit_round(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
-  const auto rate = [&](const char* name, TrialIndex trial, PlanIndex plan) {
-    if (was_run(trials[trial])) fit_rate(machine, isa, name, {trials[trial], plan});
-  };
-  const auto model = [&](const char* name, TrialIndex trial, PlanIndex plan, double low, double high) {
-    if (was_run(trials[trial])) fit_model(machine, isa, name, {trials[trial], plan}, low, high);
-  };
-  rate("up_f32", kF32, kSkip);
-  rate("down_f32", kF32, kDense);
-  rate("streams_f32", kF32, kStreams);
-  rate("up_bf16", kBf16, kSkip);
-  rate("down_bf16", kBf16, kDense);
-  rate("streams_bf16", kBf16, kStreams);
-  rate("up_int8", kInt8, kSkip);
-  rate("down_int8", kInt8, kDense);
-  rate("streams_int8", kInt8, kStreams);
-  model("piece_overhead_s", kShortRows, kSkip, 0.0, 1e-6);
-  model("push_overhead_s", kBf16, kInterim, 0.0, 1e-6);
-  rate("token_bf16", kBatch, kSkip);
-  rate("down_token_bf16", kBatch, kDense);
-  model("late_token_share", kBatch8, kDense, 0.05, 1.5);
-  model("push_batch_s", kBatch, kInterim, 0.0, 1e-5);
-  rate("certify", kCache, kCertified);
-  model("cache_efficiency", kCache, kDense, 0.3, 2.0);
-  model("thread_wait_s", kSmall, kDense, 0.0, 2e-5);
-  model("stream_efficiency", kDram, kDense, 0.3, 2.0);
-  model("gather_gap_bytes", kDram, kSkip, 0.0, 65536.0);
-  model("gather_gap_rows", kDramShort, kSkip, 0.0, 16.0);
-  model("overlap_loss", kDramBatch, kDense, 0.0, 1.0);
-  model("split_overlap_loss", kDram, kInterim, 0.0, 1.5);
-  model("certified_overlap_loss", kDram, kCertified, 0.0, 1.5);
-  model("streams_overlap_loss", kDram, kStreams, 0.0, 1.5);
-}
-
-/// Rates that no trial is for follow from bf16's: a further token does not convert the weights again.
-void derive_rates(Machine& machine, const std::string& isa) {
-  for (const char* of : {"token_", "down_token_"}) {
-    for (const char* type : {"f32", "f16", "int8"}) {
-      Quantity token = *kernel_rate(machine, isa, std::string(of) + "bf16");
-      token.source += "; a further token does not convert the weights again";
-      set_rate(machine, isa, std::string(of) + type, token);
-    }
-  }
-  for (const char* name : {"up_f16", "down_f16", "streams_f16"}) {
-    Quantity rate = *kernel_rate(machine, isa, std::string(name).replace(std::string(name).size() - 3, 3, "bf16"));
-    rate.source += ", taken for f16";
-    set_rate(machine, isa, name, rate);
-  }
-}
-
-}  // namespace
 
 void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
-  for (int round = 0; round < 6; ++round) fit_round(machine, isa, trials);
-  derive_rates(machine, isa);
+  std::vector<double> priors;
+  for (const FitParameter& parameter : kParameters) priors.push_back(std::log(prior_of(parameter, machine, isa)));
+  const std::vector<double> sigmas = sigmas_of(trials);
+  const Residuals residuals = [&](const std::vector<double>& logarithms, std::vector<double>& r) {
+    Machine candidate = machine;
+    write_parameters(candidate, isa, logarithms);
+    r = log_errors(candidate, isa, trials);
+    for (std::size_t i = 0; i < r.size(); ++i) r[i] /= sigmas[i];
+    for (std::size_t i = 0; i < logarithms.size(); ++i) r.push_back((logarithms[i] - priors[i]) / kParameters[i].sigma);
+  };
+  constexpr double kOutlier = 2.0;  // standard deviations: beyond them the loss is linear
+  write_parameters(machine, isa, minimise(residuals, priors, kOutlier, 20).log_parameters);
   fit_errors(machine, isa, trials);
 }
 
 std::vector<std::pair<index_t, index_t>> calibration_shapes() {
-  return {kResidentShape, kShortShape, kSmallShape, kCacheShape, kDramShape, kDramShortShape};
+  std::vector<std::pair<index_t, index_t>> shapes;
+  for (const Trial& trial : trial_requests(1, true)) {
+    const std::pair<index_t, index_t> shape{trial.request.problem.d_model, trial.request.problem.d_ff};
+    if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
+  }
+  return shapes;
 }
 
 }  // namespace signsplit::sim

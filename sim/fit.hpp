@@ -1,44 +1,36 @@
-// Fitting: the cost model turned round. Given what a trial took, which value of one parameter predicts just that?
+// Fitting: the cost model turned round. Given what the trials took, which parameters predict just that?
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "signsplit/sim/as_of_now.hpp"
 #include "signsplit/sim/calibrate.hpp"
 
 namespace signsplit::sim {
 
 /// A trial, and once it was run a result per plan; none where it could not run.
 struct Trial {
-  std::string what;      ///< for the profile's `source`
+  std::string what;   ///< for the progress; trials of one subject follow each other and count as one probe
   TrialRequest request;
-  std::vector<TrialResult> results;
+  std::vector<TrialResult> results = {};
+  Reading reading = {};  ///< the machine as it was meanwhile
 };
 
-/// One plan of a trial that was run.
-struct TrialCase {
-  const Trial& trial;
-  std::size_t plan = 0;
-  [[nodiscard]] const TrialResult& result() const { return trial.results[plan]; }
-};
+/// What predict() says of a plan of a trial, with the activity that it had, on the machine as it was. Negative when it cannot be
+/// predicted.
+[[nodiscard]] double predicted_s(const Trial& trial, std::size_t plan, const Machine& machine, const std::string& isa);
 
-/// What predict() says of a case, with the activity that it had. Negative when it cannot be predicted.
-[[nodiscard]] double predicted_s(const TrialCase& one, const Machine& machine, const std::string& isa);
-
-/// Finds the rate with which the prediction of the case equals its median, between 1e7 elements per second and one element
-/// per FMA of the peak; writes it into the profile as `fitted`, with an interval from the trial's spread.
-void fit_rate(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one);
-
-/// The same for a correction of the model in [low, high].
-void fit_model(Machine& machine, const std::string& isa, const std::string& name, const TrialCase& one, double low, double high);
-
-/// Writes a rate that follows from others.
+/// Writes a rate into the profile, in place of the one that it has.
 void set_rate(Machine& machine, const std::string& isa, const std::string& name, const Quantity& per_s);
 
-/// Fits everything that the probes of calibrate_host can tell, from the trials in the order of trial_requests().
+/// Fits the executor's rates and the model's corrections to all trials at once: least squares of log(predicted / measured) with a
+/// robust loss, each parameter held by a prior (what is assumed where a profile says nothing, within a factor or so). So a
+/// parameter that the trials say little about stays near what is assumed and never runs to a bound. Trials without results count
+/// for nothing. Then the interval widths.
 void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>& trials);
 
-/// The trials that calibration runs, and what each is for.
+/// The trials that calibration runs. About 20 s of measuring, half of it quick.
 [[nodiscard]] std::vector<Trial> trial_requests(int threads, bool quick);
 
 }  // namespace signsplit::sim

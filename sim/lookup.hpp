@@ -32,7 +32,7 @@ namespace signsplit::sim {
 [[nodiscard]] Terms term_uncertainty(const Machine& machine);
 
 /// Half width (90 %) of a prediction; and of the difference of two, where what both share cancels.
-[[nodiscard]] double prediction_uncertainty_s(const Terms& terms, const Machine& machine);
+[[nodiscard]] double prediction_uncertainty_s(const Terms& terms, const Machine& machine, Residency residency);
 [[nodiscard]] double gap_uncertainty_s(const Terms& a, const Terms& b, const Machine& machine);
 
 }  // namespace signsplit::sim

@@ -208,10 +208,14 @@ std::string read_isa(const Field& field) {
 }
 
 bool is_rate_name(std::string_view name) {
-  for (const char* known : {"fma_f32", "certify", "up_f16", "up_int8", "down_f16", "down_int8", "streams_f16", "streams_int8",
-                            "token_f16", "token_int8", "up_w8a8", "down_w8a8", "down_token_f32", "down_token_bf16", "down_token_f16", "down_token_int8", "down_token_w8a8", "token_w8a8", "streams_w8a8", "up_f32", "up_bf16", "down_f32", "down_bf16", "streams_f32", "streams_bf16",
-                            "token_f32", "token_bf16", "exact"}) {
+  for (const char* known : {"fma_f32", "certify", "exact", "dot_int8", "convert_bf16", "convert_f16", "convert_int8"}) {
     if (name == known) return true;
+  }
+  for (const std::string_view prefix : {"up_", "down_token_", "down_", "push_", "streams_", "token_"}) {
+    if (!name.starts_with(prefix)) continue;
+    for (const char* type : {"f32", "bf16", "f16", "int8", "w8a8"}) {
+      if (name.substr(prefix.size()) == type) return true;
+    }
   }
   return false;
 }

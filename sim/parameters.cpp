@@ -31,10 +31,11 @@ std::vector<Parameter> parameters_of(const Machine& machine, const Scenario& sce
   std::vector<Parameter> all{bandwidth_parameter(machine, threads),
                              thread_cost_parameter("barrier_s", &Machine::barrier_s, machine, threads),
                              thread_cost_parameter("fork_join_s", &Machine::fork_join_s, machine, threads)};
-  for (const auto& [path, quantity] : machine.figures) {  // of a GPU
+  for (const auto& [path, quantity] : machine.figures) {  // predictions for a CPU use none
+    if (machine.kind != "gpu") break;
     all.push_back({path, quantity.unit, quantity.value, [path = path](Machine& m, double factor) { m.figures[path].value *= factor; }});
   }
-  for (const std::string& name : {"up_" + dtype, "down_" + dtype, "streams_" + dtype, "token_" + dtype, "down_token_" + dtype, std::string("exact"), std::string("certify")}) {
+  for (const std::string& name : {"up_" + dtype, "down_" + dtype, "push_" + dtype, "streams_" + dtype, "token_" + dtype, "down_token_" + dtype, std::string("exact"), std::string("certify")}) {
     const std::optional<Quantity> rate = kernel_rate(machine, isa, name);
     if (!rate) continue;
     all.push_back({"rates." + name, "elem/s", rate->value, [isa, name, rate](Machine& m, double factor) {
@@ -45,7 +46,7 @@ std::vector<Parameter> parameters_of(const Machine& machine, const Scenario& sce
   }
   for (const ModelField& field : kModelFields) {
     const std::string name(field.name);
-    if (name == "error" || name == "gap_error" || name.starts_with("gemm_")) continue;  // no prediction of a plan depends on them
+    if (name == "error" || name == "cache_error" || name == "gap_error" || name.starts_with("gemm_")) continue;  // no prediction of a plan depends on them
     const Quantity quantity = model_value(machine, name);
     all.push_back({"model." + name, std::string(field.base_unit), quantity.value, [name, quantity](Machine& m, double factor) {
                      Quantity scaled = quantity;

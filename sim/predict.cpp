@@ -53,17 +53,23 @@ double repair_s(const Scenario& scenario, const Structure& structure, const Stat
   const double repaired = static_cast<double>(bytes.repaired), redone = static_cast<double>(bytes.redone) * matrices;
   const double rechecked = static_cast<double>(bytes.rechecked) * matrices;
   return std::max(repaired * elements * model.element.down / workers, repaired * row / cache) +
-         std::max(redone * elements * model.element.up / workers, redone * row / cache) +
+         std::max(redone * (elements * model.element.up + model.redo) / workers, redone * row / cache) +
          rechecked * elements * model.element.exact / workers;
 }
 
-/// x, h and the partial y go through the caches; each worker's share of a partial y is small. x is copied beforehand.
+/// x, h and the partial y go through the caches; each worker's share of a partial y is small. x is copied beforehand. What one core
+/// wrote another reads: x all of the others, of h and the partial sums of y all but a worker's own share.
 double activations_s(const Scenario& scenario, const Statistics& bytes, const Model& model) {
   const int workers = worker_count(scenario, model);
   const double moved = static_cast<double>(bytes.bytes_y + bytes.bytes_h + bytes.bytes_x);
+  const double cached = moved / bandwidth(model.machine, workers, 0.5 * static_cast<double>(bytes.bytes_y));
+  if (is_gpu(model.machine)) return cached;
   const double input = static_cast<double>(scenario.problem.batch * scenario.problem.d_model * 4);
-  const double copied = is_gpu(model.machine) ? 0.0 : input / model_value(model.machine, "input_rate").value;
-  return moved / bandwidth(model.machine, workers, 0.5 * static_cast<double>(bytes.bytes_y)) + copied;
+  double before = input / model_value(model.machine, "input_rate").value;
+  if (scenario.plan.strategy == Strategy::certified) before += input / model_value(model.machine, "quantize_rate").value;
+  const double others = 1.0 - 1.0 / workers;
+  const double exchanged = others * (input + 0.5 * static_cast<double>(bytes.bytes_y + bytes.bytes_h));
+  return cached + before + exchanged / model_value(model.machine, "exchange_rate").value;
 }
 
 void add_boundaries(Terms& terms, const Scenario& scenario, const Model& model) {
@@ -121,7 +127,7 @@ Result<Prediction> predict(const Scenario& scenario, const Machine& machine) {
   Result<Prediction> predicted = predict_time(scenario, machine);
   if (!predicted.ok()) return predicted;
   Prediction prediction = *predicted;
-  const double half = prediction_uncertainty_s(prediction.terms, machine) / prediction.time_s;
+  const double half = prediction_uncertainty_s(prediction.terms, machine, scenario.residency) / prediction.time_s;
   prediction.low_s = prediction.time_s / (1.0 + half);
   prediction.high_s = prediction.time_s * (1.0 + half);
   return prediction;

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <fstream>
 
-#include "signsplit/aligned_buffer.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -170,18 +169,37 @@ double time_passes(const std::byte* data, std::size_t share_bytes, std::int64_t 
   return std::max(end - start, 1e-9);
 }
 
-BandwidthSample sample_bandwidth(const std::byte* data, double working_set, int threads, int repetitions, ReadLoop read) {
-  const std::size_t share = static_cast<std::size_t>(working_set / threads) / 512 * 512;
-  const double bytes = static_cast<double>(share) * threads;
-  // A guess of 5 GB/s per thread keeps the first pass short; its time sets the number of passes for 4 ms.
-  std::int64_t passes = std::max<std::int64_t>(1, static_cast<std::int64_t>(5e9 * threads * 1e-3 / bytes));
-  const double warm_up = time_passes(data, share, passes, threads, read);
-  passes = std::clamp<std::int64_t>(static_cast<std::int64_t>(4e-3 / (warm_up / static_cast<double>(passes))), 1, 1 << 24);
+/// A working set while it is sampled: some passes over the share of each thread make a sample, or, of a set whose pass takes long, a
+/// slice of one does; by the time the first slice comes round again the others have pushed it out of every cache.
+struct Share {
+  std::size_t bytes = 0;  ///< of one thread
+  std::int64_t passes = 1;
+  std::size_t slices = 1, next_slice = 0;
   std::vector<double> samples;
-  for (int i = 0; i < repetitions; ++i) {
-    samples.push_back(bytes * static_cast<double>(passes) / time_passes(data, share, passes, threads, read));
-  }
-  return {bytes, summarise_samples(std::move(samples))};
+};
+
+// A call of a small layer takes tens of microseconds, and is known by its median: so are the samples, and their number.
+constexpr double kSampleSeconds = 3e-5, kLongestSampleSeconds = 1e-3;
+constexpr int kSamplesInARow = 8;
+
+/// A guess of 5 GB/s per thread keeps the first passes short; their time sets passes and slices.
+Share prepare(const std::byte* data, double working_set, int threads, ReadLoop read) {
+  Share share;
+  share.bytes = static_cast<std::size_t>(working_set / threads) / 512 * 512;
+  const double bytes = static_cast<double>(share.bytes) * threads;
+  const auto first = std::max<std::int64_t>(1, static_cast<std::int64_t>(5e9 * threads * 1e-3 / bytes));
+  const double pass = time_passes(data, share.bytes, first, threads, read) / static_cast<double>(first);
+  share.passes = std::clamp<std::int64_t>(static_cast<std::int64_t>(kSampleSeconds / pass), 1, 1 << 24);
+  share.slices = static_cast<std::size_t>(std::clamp(pass / kLongestSampleSeconds, 1.0, 8.0));
+  return share;
+}
+
+/// Bytes per second of the next sample.
+double sample_once(Share& share, const std::byte* data, int threads, ReadLoop read) {
+  const std::size_t bytes = share.bytes / share.slices / 512 * 512;
+  const std::byte* from = data + bytes * static_cast<std::size_t>(threads) * share.next_slice;
+  share.next_slice = (share.next_slice + 1) % share.slices;
+  return static_cast<double>(bytes) * threads * static_cast<double>(share.passes) / time_passes(from, bytes, share.passes, threads, read);
 }
 
 /// Every thread writes the share it will read, so that pages lie near it. Never zeros.
@@ -235,17 +253,41 @@ double available_memory_bytes() {
   return 0.0;
 }
 
-Result<std::vector<BandwidthSample>> probe_read_bandwidth(const std::vector<double>& working_sets, int threads,
-                                                          int repetitions) {
-  if (working_sets.empty() || threads < 1) return invalid_argument("read bandwidth: needs a working set and a thread");
-  const double largest = *std::max_element(working_sets.begin(), working_sets.end());
-  AlignedBuffer buffer(static_cast<std::size_t>(largest));
-  if (buffer.data() == nullptr) return io_error("read bandwidth: no memory for " + std::to_string(largest) + " bytes");
-  fill(buffer, threads);
-  std::vector<BandwidthSample> samples;
+double largest_working_set(const Machine& machine) {
+  const double outermost = machine.levels.empty() ? 0.0 : machine.levels.back().capacity_bytes.value;
+  const double largest = std::clamp(4.0 * outermost, 256.0 * 1048576.0, 1024.0 * 1048576.0), memory = available_memory_bytes();
+  return std::floor((memory > 0.0 ? std::min(largest, memory / 3.0) : largest) / 4096.0) * 4096.0;
+}
+
+Result<ReadProbe> ReadProbe::make(double largest_bytes, int threads) {
+  if (!(largest_bytes >= 512.0) || threads < 1) return invalid_argument("read bandwidth: needs a working set and a thread");
+  ReadProbe probe;
+  probe.memory_ = AlignedBuffer(static_cast<std::size_t>(largest_bytes));
+  probe.threads_ = threads;
+  if (probe.memory_.data() == nullptr) return io_error("read bandwidth: no memory for " + std::to_string(largest_bytes) + " bytes");
+  fill(probe.memory_, threads);
+  return probe;
+}
+
+std::vector<BandwidthSample> ReadProbe::sample(const std::vector<double>& working_sets, int repetitions) const {
+  const ReadLoop read = fastest_read_loop();
+  std::vector<Share> shares;
   for (const double working_set : working_sets) {
-    if (working_set < 512.0 * threads) continue;
-    samples.push_back(sample_bandwidth(buffer.data(), working_set, threads, repetitions, fastest_read_loop()));
+    const double fits = std::min(working_set, static_cast<double>(memory_.size()));
+    if (fits >= 512.0 * threads_) shares.push_back(prepare(memory_.data(), fits, threads_, read));
+  }
+  // All of them in turns: what a neighbour does for a tenth of a second then disturbs some samples of each, which a median forgets,
+  // and not all samples of one.
+  for (int i = 0; i < repetitions; ++i) {
+    for (Share& share : shares) {
+      if (share.slices == 1) time_passes(memory_.data(), share.bytes, 2, threads_, read);  // into the caches
+      const std::size_t in_a_row = share.slices > 1 ? 2 : kSamplesInARow;
+      for (std::size_t k = 0; k < in_a_row; ++k) share.samples.push_back(sample_once(share, memory_.data(), threads_, read));
+    }
+  }
+  std::vector<BandwidthSample> samples;
+  for (Share& share : shares) {
+    samples.push_back({static_cast<double>(share.bytes) * threads_, summarise_samples(std::move(share.samples))});
   }
   return samples;
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "signsplit/aligned_buffer.hpp"
+#include "signsplit/sim/machine.hpp"
 #include "signsplit/status.hpp"
 
 namespace signsplit::sim {
@@ -31,10 +33,42 @@ struct BandwidthSample {
   double working_set_bytes = 0;
   Sampled bytes_per_s;
 };
-/// Bytes per second of `threads` threads that read working sets again and again, each its own contiguous share.
-/// io_error when there is no memory for the largest.
-[[nodiscard]] Result<std::vector<BandwidthSample>> probe_read_bandwidth(const std::vector<double>& working_sets, int threads,
-                                                                        int repetitions);
+/// The working set that counts as main memory: four times what is said to be the outermost cache, at least 256 MiB, at most
+/// 1 GiB and a third of the memory available.
+[[nodiscard]] double largest_working_set(const Machine& machine);
+
+/// Reads working sets again and again with some threads, each its own contiguous share of the memory that this owns.
+class ReadProbe {
+ public:
+  /// io_error when there is no memory for the largest.
+  [[nodiscard]] static Result<ReadProbe> make(double largest_bytes, int threads);
+  /// Bytes per second of all threads together, a sample per working set, `repetitions` times in turns.
+  [[nodiscard]] std::vector<BandwidthSample> sample(const std::vector<double>& working_sets, int repetitions) const;
+  [[nodiscard]] int threads() const { return threads_; }
+
+ private:
+  AlignedBuffer memory_;
+  int threads_ = 1;
+};
+
+inline constexpr double kLineBytes = 64;
+
+/// Follows chains of addresses: each line holds where the next one is, in an order that no prefetcher guesses.
+class ChaseProbe {
+ public:
+  /// io_error when there is no memory for the largest.
+  [[nodiscard]] static Result<ChaseProbe> make(double largest_bytes);
+  /// Seconds per step of one thread that follows 1 to 16 chains side by side within `bytes`: with one chain, the latency.
+  [[nodiscard]] Sampled latency(double bytes, int chains, int repetitions) const;
+  [[nodiscard]] double bytes() const { return static_cast<double>(memory_.size()); }
+
+ private:
+  mutable AlignedBuffer memory_;
+};
+
+/// Elements per second of one thread, from the first-level cache: "convert_bf16", "convert_f16", "convert_int8" to f32, and
+/// "dot_int8", products of bytes added up in 32 bits. `isa` is one of probe_isas(), `name` one of these.
+[[nodiscard]] Sampled probe_conversion(const std::string& isa, const std::string& name, int repetitions);
 
 /// Seconds of one barrier, and of one empty parallel region, of `threads` OpenMP threads.
 [[nodiscard]] Sampled probe_barrier(int threads, int repetitions);

@@ -74,7 +74,9 @@ TEST_CASE("a layer streamed from main memory, by hand") {
   CHECK(p->terms.repair == 0.0);
   CHECK(p->terms.imbalance == 0.0);
   const double moved = static_cast<double>(p->bytes.bytes_y + p->bytes.bytes_h + p->bytes.bytes_x);
-  check_close(p->terms.reduction, moved / 200e9 + 1024 * 4 / 1e18);  // and x is copied, at a rate that the sample machine has next to free
+  // And x is copied, and what the other core wrote fetched, at rates that the sample machine has next to free.
+  const double fetched = 0.5 * (1024 * 4 + 0.5 * static_cast<double>(p->bytes.bytes_y + p->bytes.bytes_h));
+  check_close(p->terms.reduction, moved / 200e9 + 1024 * 4 / 1e18 + fetched / 1e18);
 }
 
 TEST_CASE("a resident layer is bound by arithmetic") {
@@ -275,18 +277,92 @@ TEST_CASE("stalls where the address stream jumps: between tiles, and behind ever
   }
 }
 
-TEST_CASE("tokens: the first with the weights, three at full price, the others at a share") {
+TEST_CASE("tokens: the first with the weights, the others on top, and an entry for having several") {
   Problem problem = dense(256, 256, DType::bf16);
   problem.batch = 8;
-  const Terms terms = predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"late_token_share", 0.5}}), {}, Residency::warm).terms;
-  const double busy = 2.0 * 256 * 256 * (1 + 3 + 4 * 0.5) / 20e9;
+  const Terms terms = predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"batch_entry", 1.5}}), {}, Residency::warm).terms;
+  const double busy = 256 * 256 * ((1 + 7 + 1.5) + (1 + 7)) / 20e9;  // the entry is product 1's
   check_close(terms.compute, busy - terms.stream);
+}
+
+TEST_CASE("overheads of pieces, rows and units, of which a schedule pays its own") {
+  Problem problem = dense(256, 256, DType::bf16);
+  const auto busy = [&](const Plan& plan, std::initializer_list<std::pair<const char*, double>> model) {
+    const auto p = predicted(problem, plan, sample_with(model), {.active = 0.5}, Residency::warm);
+    return 2.0 * (p.terms.compute + p.terms.stream);  // of both threads; arithmetic hides the stream
+  };
+  const auto more = [&](const Plan& plan, const char* name, double value) { return busy(plan, {{name, value}}) - busy(plan, {}); };
+  const auto close = [](double value, double expected) { CHECK(test::within(value, expected, 1e-9)); };
+  const auto split = [&](Variant variant, bool skip) {
+    Plan plan = default_sign_split_plan(problem, variant, variant == Variant::telescoping ? Repair::none : Repair::selective, skip, 1);
+    plan.parts = 2;
+    return plan;
+  };
+  const Plan dense_plan = two_parts(problem, Strategy::row_fused), skipping = two_parts(problem, Strategy::row_fused, true);
+  close(more(dense_plan, "row_overhead_s", 1e-6), 256e-6);
+  close(more(skipping, "row_overhead_s", 1e-6), 128e-6);
+  close(more(skipping, "skip_overhead_s", 1e-6), 128e-6);
+  CHECK(more(dense_plan, "skip_overhead_s", 1e-6) == 0.0);
+  close(more(dense_plan, "piece_overhead_s", 1e-6), 256e-6);
+  CHECK(more(dense_plan, "piece_batch_s", 1e-6) == 0.0);  // one token
+  CHECK(more(split(Variant::interim, false), "piece_overhead_s", 1e-6) == 0.0);
+  close(more(split(Variant::interim, false), "push_overhead_s", 1e-6), 256e-6);
+  close(more(split(Variant::streams, false), "streams_overhead_s", 1e-6), 256e-6);
+  CHECK(more(split(Variant::streams, false), "push_overhead_s", 1e-6) == 0.0);
+  close(busy(split(Variant::telescoping, false), {{"push_overhead_s", 1e-6}, {"telescoping_share", 0.5}}) - busy(split(Variant::telescoping, false), {}), 128e-6);
+  close(more(two_parts(problem, Strategy::certified, true), "certify_overhead_s", 1e-6), 256e-6);
+  CHECK(more(dense_plan, "certify_overhead_s", 1e-6) == 0.0);
+  problem.batch = 4;
+  close(more(dense_plan, "piece_batch_s", 1e-6), 256e-6);
+  close(more(dense_plan, "piece_overhead_s", 1e-6), 4 * 256e-6);
+  close(more(split(Variant::interim, false), "push_batch_s", 1e-6), 256e-6);
+  close(more(split(Variant::streams, false), "streams_batch_s", 1e-6), 256e-6);
+  problem.batch = 1;
+  problem.gated = true;
+  close(more(dense_plan, "piece_overhead_s", 1e-6), 1.2 * 256e-6);  // a gate's row adds a fifth
+}
+
+TEST_CASE("pieces of sign_split wait for main memory, where nothing asked for them, and for no cache") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  Plan plan = default_sign_split_plan(problem, Variant::interim, Repair::none, false, 1);
+  plan.variant = Variant::telescoping;
+  plan.parts = 2;
+  const auto compute = [&](const char* name, Residency residency) {
+    return predicted(problem, plan, sample_with({{name, 1e-6}}), {}, residency).terms.compute;
+  };
+  CHECK(test::within(compute("split_miss_s", Residency::cold) - compute("streams_miss_s", Residency::cold), 4096 * 1e-6 / 2, 1e-9));
+  const Problem small = dense(256, 256, DType::bf16);
+  Plan cached = default_sign_split_plan(small, Variant::telescoping, Repair::none, false, 1);
+  cached.parts = 2;
+  CHECK(predicted(small, cached, sample_with({{"split_miss_s", 1e-6}}), {}, Residency::warm).terms.compute ==
+        predicted(small, cached, test::sample_machine(), {}, Residency::warm).terms.compute);
+}
+
+TEST_CASE("what one core wrote and another reads, and x quantized for a certificate") {
+  const Problem problem = dense(1024, 1024, DType::bf16);
+  const auto reduction = [&](const Plan& plan, const char* name, double value) {
+    return predicted(problem, plan, sample_with({{name, value}})).terms.reduction;
+  };
+  const Plan plan = two_parts(problem, Strategy::row_fused);
+  Plan alone = plan;
+  alone.parts = 1;
+  const auto p = predicted(problem, plan, test::sample_machine());
+  const double fetched = 0.5 * (1024 * 4 + 0.5 * static_cast<double>(p.bytes.bytes_y));
+  CHECK(test::within(reduction(plan, "exchange_rate", 1e9) - reduction(plan, "exchange_rate", 1e18), fetched * (1e-9 - 1e-18), 1e-9));
+  CHECK(reduction(alone, "exchange_rate", 1e9) == reduction(alone, "exchange_rate", 1e18));
+  const Plan certified = two_parts(problem, Strategy::certified, true);
+  CHECK(test::within(reduction(certified, "quantize_rate", 1e9) - reduction(certified, "quantize_rate", 1e18), 1024 * 4 * (1e-9 - 1e-18), 1e-9));
+  CHECK(reduction(plan, "quantize_rate", 1e9) == reduction(plan, "quantize_rate", 1e18));
 }
 
 TEST_CASE("overlap: a share of the smaller of stream and arithmetic shows; rows pushed again come on top") {
   const Problem problem = dense(1024, 4096, DType::bf16);
   const double busy = 2.0 * kElements / 20e9;
   check_close(predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"overlap_loss", 0.2}})).terms.compute, 0.2 * busy);
+  const Problem small = dense(256, 256, DType::bf16);  // in a cache another loss counts, here of the stream
+  const double in_cache = 2.0 * 256 * 256 / 20e9, stream = 4.0 * 256 * 256 / 200e9;
+  check_close(predicted(small, two_parts(small, Strategy::row_fused), sample_with({{"overlap_loss", 0.7}, {"cache_overlap_loss", 0.2}}), {}, Residency::warm).terms.compute,
+              in_cache - stream + 0.2 * stream);
   Plan split = default_sign_split_plan(problem, Variant::interim, Repair::selective);  // two K tiles: W2 twice
   split.parts = 2;
   Activity activity;
