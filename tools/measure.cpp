@@ -330,6 +330,9 @@ Result<MeasureResult> measure(const Problem& problem, double active, std::span<c
   for (const CaseRequest& request : cases) session.add(request);
   session.check_all();
   session.prepare_rotations();
+  if (options.before_timing) {
+    if (Status status = options.before_timing(); !status.ok()) return status;
+  }
   if (Status status = session.time_rounds(); !status.ok()) return status;
   return session.finish();
 } catch (const std::bad_alloc&) {

@@ -34,6 +34,7 @@ struct MeasureOptions {
   bool measure_read_bandwidth = true;
   bool check_results = true;      ///< compare with row_fused bit by bit and with the exact reference in ulps
   bool exact_reference = true;    ///< the second of these, which takes a second per token of a large layer
+  std::function<Status()> before_timing = {};  ///< when all is set up, just before the first timed call
 };
 
 struct CaseResult {

@@ -30,13 +30,16 @@ Json case_json(const CaseResult& one) {
 Json group_json(const MeasuredGroup& group) {
   Json cases = Json::array();
   for (const CaseResult& one : group.measured.cases) cases.push_back(case_json(one));
-  return {{"problem", problem_json(group.request.problem)},
+  Json json{{"problem", problem_json(group.request.problem)},
           {"active", group.request.active},
           {"residency", to_string(group.request.residency)},
           {"read_bandwidth_Bps", group.measured.read_bandwidth_Bps},
           {"layers", group.measured.layers},
           {"huge_pages", group.measured.huge_pages},
           {"cases", std::move(cases)}};
+  if (group.reading.threads > 0) json["reading"] = reading_json(group.reading);
+  if (group.repeats > 0) json["repeats"] = group.repeats;
+  return json;
 }
 
 /// Throws what nlohmann::json throws, or std::runtime_error with a rule: read_measurements catches both.
@@ -77,6 +80,19 @@ CaseResult case_from(const Json& json, const Problem& problem) {
   return one;
 }
 
+sim::Reading reading_from(const Json& json) {
+  sim::Reading reading;
+  reading.threads = json.at("threads").get<int>();
+  reading.isa = json.at("isa").get<std::string>();
+  for (const Json& point : json.at("read_bandwidth")) {
+    reading.read_bandwidth.push_back({point.at("working_set_bytes").get<double>(), reading.threads, point.at("Bps").get<double>(), 0.0});
+  }
+  reading.fork_join_s = json.at("fork_join_s").get<double>();
+  reading.barrier_s = json.at("barrier_s").get<double>();
+  reading.fma_per_s = json.at("fma_per_s").get<double>();
+  return reading;
+}
+
 MeasuredGroup group_from(const Json& json) {
   MeasuredGroup group;
   group.request.problem = problem_from(json.at("problem"));
@@ -87,6 +103,8 @@ MeasuredGroup group_from(const Json& json) {
   group.measured.read_bandwidth_Bps = json.at("read_bandwidth_Bps").get<double>();
   group.measured.layers = json.at("layers").get<int>();
   group.measured.huge_pages = json.at("huge_pages").get<bool>();
+  if (json.contains("reading")) group.reading = reading_from(json.at("reading"));
+  group.repeats = json.value("repeats", 0);
   for (const Json& one : json.at("cases")) group.measured.cases.push_back(case_from(one, group.request.problem));
   return group;
 }
@@ -146,9 +164,28 @@ Result<Measurements> read_measurements(const std::filesystem::path& file) {
   }
 }
 
-std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machine& machine) {
+Json reading_json(const sim::Reading& reading) {
+  Json points = Json::array();
+  for (const sim::BandwidthPoint& point : reading.read_bandwidth) {
+    points.push_back({{"working_set_bytes", point.working_set_bytes}, {"Bps", point.bytes_per_s}});
+  }
+  return {{"threads", reading.threads},         {"isa", reading.isa},
+          {"read_bandwidth", std::move(points)}, {"fork_join_s", reading.fork_join_s},
+          {"barrier_s", reading.barrier_s},      {"fma_per_s", reading.fma_per_s}};
+}
+
+sim::Machine machine_for(const sim::Machine& profile, const MeasuredGroup& group, Knows knows) {
+  if (knows == Knows::profile) return profile;
+  sim::Reading reading = group.reading;
+  const bool beside = knows == Knows::same_run && group.request.residency == sim::Residency::cold && group.measured.read_bandwidth_Bps > 0;
+  if (beside && !reading.read_bandwidth.empty()) reading.read_bandwidth.back().bytes_per_s = group.measured.read_bandwidth_Bps;
+  return sim::as_of_now(profile, reading);
+}
+
+std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machine& profile, Knows knows) {
   std::vector<sim::ValidationPoint> points;
   for (const MeasuredGroup& group : m.groups) {
+    const sim::Machine machine = machine_for(profile, group, knows);
     for (const CaseResult& measured : group.measured.cases) {
       if (!measured.plan || !measured.error.empty()) continue;
       const sim::Scenario scenario{.problem = group.request.problem,
@@ -158,7 +195,7 @@ std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machi
                                    .threads = m.threads,
                                    .isa = m.isa};
       const Result<sim::Prediction> predicted = sim::predict(scenario, machine);
-      if (predicted) points.push_back(validation_point(group_name(group.request), scenario, *predicted, machine, measured));
+      if (predicted) points.push_back(validation_point(group_name(group.request), scenario, *predicted, profile, measured));
     }
   }
   return points;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "signsplit/sim/as_of_now.hpp"
 #include "signsplit/sim/validation.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
@@ -15,6 +16,8 @@ namespace signsplit::tools {
 struct MeasuredGroup {
   sim::ValidationCase request;
   MeasureResult measured;  ///< of the cases: plan, label, median, p10, p90, samples, whether the bits are right, error
+  sim::Reading reading = {};  ///< the machine just before; empty: it was not asked
+  int repeats = 0;         ///< measurements thrown away before, because the machine was another one after them
 };
 
 struct Measurements {
@@ -35,7 +38,19 @@ struct Measurements {
 /// Errors name the file and the rule.
 [[nodiscard]] Result<Measurements> read_measurements(const std::filesystem::path& file);
 
+[[nodiscard]] Json reading_json(const sim::Reading& reading);
+
+/// What a prediction knows of the machine.
+enum class Knows {
+  profile,   ///< the profile alone
+  reading,   ///< and what a probe said just before the measurement: the prediction that counts
+  same_run,  ///< and main memory's bandwidth as the read loop between the measured calls found it: no prediction any more, but it
+             ///< tells the error of the model from the drift of the machine
+};
+[[nodiscard]] sim::Machine machine_for(const sim::Machine& profile, const MeasuredGroup& group, Knows knows);
+
 /// Points of all groups, predicted by today's model on a machine, joined with what was measured then.
-[[nodiscard]] std::vector<sim::ValidationPoint> replay(const Measurements& measurements, const sim::Machine& machine);
+[[nodiscard]] std::vector<sim::ValidationPoint> replay(const Measurements& measurements, const sim::Machine& machine,
+                                                       Knows knows = Knows::reading);
 
 }  // namespace signsplit::tools

@@ -199,6 +199,9 @@ Status Reporter::measure() {
   request.measure.seed = kSeed;
   request.measure.budget_s = options_.quick ? 2.5 : 9.0;
   request.vendors = vendor_names();
+  Result<std::function<sim::Reading()>> probe = reading_probe(*cpu_executor({.threads = data_.threads, .isa = cpu_.isa}), data_.machine);
+  if (!probe) return probe.status();
+  request.probe = std::move(*probe);
   data_.predictions_file = "predictions.json";
   Result<ValidationRun> run = run_validation(report_cases(real_, options_.quick), data_.machine, directory_ / data_.predictions_file,
                                              request, [this](double fraction, const std::string& what) {

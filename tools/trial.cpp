@@ -27,4 +27,11 @@ sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
   };
 }
 
+Result<std::function<sim::Reading()>> reading_probe(const Executor& executor, const sim::Machine& machine) {
+  if (executor.device() != "cpu") return std::function<sim::Reading()>();
+  const Result<sim::NowProbe> probe = sim::NowProbe::make(machine, executor.workers(), executor.isa());
+  if (!probe) return probe.status();
+  return std::function<sim::Reading()>([probe = *probe] { return probe.take(); });
+}
+
 }  // namespace signsplit::tools

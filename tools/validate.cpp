@@ -11,6 +11,7 @@
 #include "tools/json_output.hpp"
 #include "tools/progress.hpp"
 #include "tools/quantity_text.hpp"
+#include "tools/trial.hpp"
 #include "tools/validation_run.hpp"
 
 namespace signsplit::tools {
@@ -19,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ValidateOptions {
-  std::string suite = "quick", profile, predictions, keep, replay;
+  std::string suite = "quick", profile, predictions, keep, replay, probe = "on";
   double limit_s = 0;
   CpuOptions cpu;
   DeviceOptions device;
@@ -72,7 +73,8 @@ void print_score(const Context& context, std::string_view name, double accuracy,
   context.print("  {:<24} {:>10} {:>10} {:>12}\n", name, percent_text(accuracy), percent_text(abstain), mape);
 }
 
-void print_summary(const sim::ValidationSummary& s, const Context& context) {
+void print_summary(const ValidationRun& run, const Context& context) {
+  const sim::ValidationSummary& s = run.summary;
   context.print("\n{} points in {} groups; {} groups decided\n", s.points, s.groups, s.decided);
   if (s.decided == 0) {
     context.print("in no group could both measuring and the simulator tell fused and unfused apart: `right` says nothing here\n");
@@ -97,6 +99,8 @@ void print_summary(const sim::ValidationSummary& s, const Context& context) {
   context.print("  95th percentile of the error {}; median error of the gap {}; {} of the measurements inside the 90 % "
                 "interval\n",
                 percent_text(s.p95_ape), time_text(s.gap_median_abs_s), percent_text(s.coverage_90));
+  context.print("  mean error by the profile alone {}; with the read bandwidth measured beside the schedules {}\n",
+                percent_text(run.profile_summary.mape), percent_text(run.same_run_summary.mape));
 }
 
 /// Old measurements, today's model.
@@ -108,8 +112,10 @@ Result<ExitCode> replay_file(const ValidateOptions& options, const Context& cont
   ValidationRun run;
   run.points = replay(*kept, *machine);
   run.summary = sim::summarise(run.points, *machine);
+  run.profile_summary = sim::summarise(replay(*kept, *machine, Knows::profile), *machine);
+  run.same_run_summary = sim::summarise(replay(*kept, *machine, Knows::same_run), *machine);
   print_groups(run.points, context);
-  print_summary(run.summary, context);
+  print_summary(run, context);
   if (const Status status = write_json(context, validation_json(run)); !status) return status;
   return ExitCode::done;
 }
@@ -137,6 +143,11 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
   if (options.suite != "quick") request.measure.budget_s = 1.5;
   request.measure.threads = cpu->threads;
   request.measure.isa = cpu->isa;
+  if (options.probe == "on") {
+    Result<std::function<sim::Reading()>> probe = reading_probe(**executor, *machine);
+    if (!probe) return probe.status();
+    request.probe = std::move(*probe);
+  }
   Progress progress("validate");
   const Result<ValidationRun> run =
       run_validation(*suite, *machine, *predictions, request,
@@ -153,7 +164,7 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
   const int wrong = wrong_bits(*run);
   if (wrong > 0) context.note("{} lossless case(s) did not give the bits of row_fused", wrong);
   print_groups(run->points, context);
-  print_summary(run->summary, context);
+  print_summary(*run, context);
   context.print("predictions, written before the first measurement: {}\n", predictions->string());
   if (const Status status = write_json(context, validation_json(*run)); !status) return status;
   return wrong == 0 && run->problems.empty() ? ExitCode::done : ExitCode::check_failed;
@@ -181,6 +192,10 @@ void add_validate(CLI::App& app, Context& context) {
   command.add_option("--keep", options->keep, "Keep measurements in this file, problem by problem, and go on with those that it holds")
       ->type_name("FILE");
   command.add_option("--limit", options->limit_s, "With --keep: begin no problem after so many seconds; run again to go on")->type_name("S");
+  command.add_option("--probe", options->probe, "Whether a tenth of a second of probing before each problem scales the profile (CPU)")
+      ->type_name("on|off")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->capture_default_str();
   command.add_option("--replay", options->replay, "Measure nothing: predict what is measured in this file with today's model")
       ->type_name("FILE");
   command

@@ -51,7 +51,7 @@ Status check_held_out(std::span<const sim::ValidationCase> cases) {
 /// `ignore` computes something else, and is no alternative to decide about: it stays out.
 ValidationGroup predict_group(const sim::ValidationCase& request, const sim::Machine& machine,
                               const ValidationOptions& options, std::vector<std::string>& problems) {
-  ValidationGroup group{group_name(request), request, {}, {}, {}, {}};
+  ValidationGroup group{.name = group_name(request), .request = request, .plans = {}, .predictions = {}, .decision = {}, .measured = {}};
   for (const Plan& default_one : default_plans(request.problem, false)) {
     Executor* executor = options.measure.executor;
     const Plan plan = executor != nullptr ? executor->suited(default_one, request.problem) : default_one;
@@ -85,25 +85,70 @@ Json predictions_json(std::span<const ValidationGroup> groups, const sim::Machin
 }
 
 /// Joins predictions and measurements of a group. Schedules that could not run are told of, not counted.
-void add_points(const ValidationGroup& group, const sim::Machine& machine, const ValidationOptions& options,
-                ValidationRun& run) {
+void add_points(const ValidationGroup& group, std::span<const sim::LabelledPrediction> predictions, const sim::Machine& machine,
+                const ValidationOptions& options, std::vector<sim::ValidationPoint>& points) {
   for (std::size_t i = 0; i < group.plans.size(); ++i) {
     const CaseResult& measured = group.measured.cases[i];
-    if (!measured.error.empty()) {
-      run.problems.push_back(fmt::format("{}: {}: {}", group.name, group.predictions[i].label, measured.error));
-      continue;
-    }
-    run.points.push_back(validation_point(group.name, scenario_of(group.request, group.plans[i], options),
-                                          group.predictions[i].prediction, machine, measured));
+    if (!measured.error.empty()) continue;
+    points.push_back(validation_point(group.name, scenario_of(group.request, group.plans[i], options), predictions[i].prediction,
+                                      machine, measured));
   }
 }
 
-Status measure_group(ValidationGroup& group, const ValidationOptions& options, const MeasureProgress& progress) {
+std::vector<sim::LabelledPrediction> predictions_on(const ValidationGroup& group, const sim::Machine& machine, const ValidationOptions& options) {
+  std::vector<sim::LabelledPrediction> predictions;
+  for (std::size_t i = 0; i < group.plans.size(); ++i) {
+    const Result<sim::Prediction> prediction = sim::predict(scenario_of(group.request, group.plans[i], options), machine);
+    predictions.push_back({group.predictions[i].label, group.predictions[i].fused, prediction ? *prediction : group.predictions[i].prediction});
+  }
+  return predictions;
+}
+
+/// The predictions on disk, to which those as of now are added case by case.
+class PredictionsFile {
+ public:
+  PredictionsFile(std::filesystem::path file, Json json) : file_(std::move(file)), json_(std::move(json)) {}
+  [[nodiscard]] Status write() const { return write_file(file_, json_text(json_)); }
+  [[nodiscard]] Status add(std::size_t group, const ValidationGroup& now) {
+    Json cases = Json::array();
+    for (std::size_t i = 0; i < now.plans.size(); ++i) cases.push_back(prediction_json(now.plans[i], now.predictions_now[i].prediction));
+    json_["groups"][group]["as_of_now"].push_back({{"written", utc_now()}, {"reading", reading_json(now.reading)}, {"cases", std::move(cases)}});
+    return write();
+  }
+  /// A run that goes on must score the predictions that were written before the first measurement, not newer ones.
+  [[nodiscard]] Status resume() {
+    std::ifstream stream(file_, std::ios::binary);
+    Json written = Json::parse(stream, nullptr, false);
+    if (written.is_discarded()) return corrupt_file(file_.string() + ": the predictions of the measurements to go on with are not there");
+    Json bare = written.value("groups", Json::array());
+    for (Json& group : bare) group.erase("as_of_now");
+    if (bare != json_.at("groups")) {
+      return invalid_argument(file_.string() + ": holds other predictions than this model makes now; begin anew with another file");
+    }
+    json_ = std::move(written);
+    return {};
+  }
+
+ private:
+  std::filesystem::path file_;
+  Json json_;
+};
+
+/// One measurement of a group, predicted as of now before its first timed call.
+Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
+                    PredictionsFile& file, const MeasureProgress& progress) {
   std::vector<CaseRequest> requests;
   for (const Plan& plan : group.plans) requests.push_back({plan, {}});
   for (const std::string& vendor : options.vendors) requests.push_back({std::nullopt, vendor});
   MeasureOptions measure_options = options.measure;
   measure_options.residency = group.request.residency;
+  if (options.probe) {
+    measure_options.before_timing = [&] {
+      group.reading = options.probe();
+      group.predictions_now = predictions_on(group, sim::as_of_now(machine, group.reading), options);
+      return file.add(index, group);
+    };
+  }
   Result<MeasureResult> measured = measure(group.request.problem, group.request.active, requests, measure_options, progress);
   if (!measured) return measured.status();
   if (measured->cases.size() != requests.size()) return invalid_argument("the measurement lost a case");
@@ -111,30 +156,55 @@ Status measure_group(ValidationGroup& group, const ValidationOptions& options, c
   return {};
 }
 
-/// A run that goes on must score the predictions that were written before the first measurement, not newer ones.
-Status check_written(const std::filesystem::path& file, const Json& predictions) {
-  std::ifstream stream(file, std::ios::binary);
-  const Json written = Json::parse(stream, nullptr, false);
-  if (written.is_discarded()) return corrupt_file(file.string() + ": the predictions of the measurements to go on with are not there");
-  if (written.value("groups", Json()) != predictions.at("groups")) {
-    return invalid_argument(file.string() + ": holds other predictions than this model makes now; begin anew with another file");
+/// Again, twice at most, while the machine is another one after the measurement.
+Status measure_group(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
+                     PredictionsFile& file, const MeasureProgress& progress) {
+  constexpr int kMostRepeats = 2;
+  for (;;) {
+    if (Status status = measure_once(group, index, machine, options, file, progress); !status) return status;
+    if (!options.probe || group.repeats == kMostRepeats || sim::same_machine(group.reading, options.probe())) return {};
+    ++group.repeats;
   }
-  return {};
 }
 
 /// Measurements to go on with, or none yet; with the predictions written, or found to be the same.
-Result<Measurements> begin(const ValidationOptions& options, const sim::Machine& machine, const std::filesystem::path& predictions_file,
-                           const Json& predictions) {
+Result<Measurements> begin(const ValidationOptions& options, const sim::Machine& machine, PredictionsFile& predictions) {
   std::error_code error;
   if (!options.keep.empty() && std::filesystem::exists(options.keep, error)) {
     Result<Measurements> kept = read_measurements(options.keep);
     if (!kept) return kept.status();
     if (kept->suite != options.suite) return invalid_argument(options.keep.string() + ": holds the suite " + kept->suite + ", not " + options.suite);
-    if (const Status status = check_written(predictions_file, predictions); !status) return status;
+    if (const Status status = predictions.resume(); !status) return status;
     return kept;
   }
-  if (const Status status = write_file(predictions_file, json_text(predictions)); !status) return status;
+  if (const Status status = predictions.write(); !status) return status;
   return Measurements{options.suite, utc_now(), isa_name(options), options.measure.threads, machine, {}};
+}
+
+/// Takes what was measured before a break.
+void take_over(ValidationGroup& group, const MeasuredGroup& known, const sim::Machine& machine, const ValidationOptions& options) {
+  group.measured = known.measured;
+  group.reading = known.reading;
+  group.repeats = known.repeats;
+  if (known.reading.threads > 0) group.predictions_now = predictions_on(group, sim::as_of_now(machine, known.reading), options);
+}
+
+void score(ValidationRun& run, const sim::Machine& machine, const ValidationOptions& options) {
+  std::vector<sim::ValidationPoint> by_profile, same_run;
+  for (const ValidationGroup& group : run.groups) {
+    if (group.measured.cases.size() < group.plans.size()) continue;
+    for (std::size_t i = 0; i < group.plans.size(); ++i) {
+      const std::string& error = group.measured.cases[i].error;
+      if (!error.empty()) run.problems.push_back(fmt::format("{}: {}: {}", group.name, group.predictions[i].label, error));
+    }
+    add_points(group, group.predictions, machine, options, by_profile);
+    add_points(group, group.predictions_now.empty() ? group.predictions : group.predictions_now, machine, options, run.points);
+    const sim::Machine then = machine_for(machine, {group.request, group.measured, group.reading, group.repeats}, Knows::same_run);
+    add_points(group, predictions_on(group, then, options), machine, options, same_run);
+  }
+  run.summary = sim::summarise(run.points, machine);
+  run.profile_summary = sim::summarise(by_profile, machine);
+  run.same_run_summary = sim::summarise(same_run, machine);
 }
 
 Json score_json(const sim::DecisionScore& score) {
@@ -161,7 +231,8 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
   if (run.groups.empty()) {
     return invalid_argument(run.problems.empty() ? "no case to validate" : "nothing to predict: " + run.problems.front());
   }
-  Result<Measurements> kept = begin(options, machine, predictions_file, predictions_json(run.groups, machine));
+  PredictionsFile file(predictions_file, predictions_json(run.groups, machine));
+  Result<Measurements> kept = begin(options, machine, file);
   if (!kept) return kept.status();
 
   const auto start = std::chrono::steady_clock::now();
@@ -169,7 +240,7 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
   for (std::size_t i = 0; i < run.groups.size(); ++i) {
     ValidationGroup& group = run.groups[i];
     if (const MeasuredGroup* known = kept->find(group.request)) {
-      group.measured = known->measured;
+      take_over(group, *known, machine, options);
       continue;
     }
     const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -181,24 +252,30 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
       if (progress) progress((static_cast<double>(i) + fraction) / total, group.name);
     };
     part(0, {});
-    if (const Status status = measure_group(group, options, part); !status) {
+    if (const Status status = measure_group(group, i, machine, options, file, part); !status) {
       run.problems.push_back(group.name + ": " + status.message());
       continue;
     }
     if (options.keep.empty()) continue;
-    kept->groups.push_back({group.request, group.measured});
+    kept->groups.push_back({group.request, group.measured, group.reading, group.repeats});
     if (const Status status = write_measurements(options.keep, *kept); !status) return status;
   }
   if (run.pending > 0) return run;
-  for (const ValidationGroup& group : run.groups) {
-    if (group.measured.cases.size() >= group.plans.size()) add_points(group, machine, options, run);
-  }
+  score(run, machine, options);
   if (run.points.empty()) {
     return invalid_argument("nothing could be measured" + (run.problems.empty() ? "" : ": " + run.problems.front()));
   }
-  run.summary = sim::summarise(run.points, machine);
   return run;
 }
+
+namespace {
+
+/// What stands beside the summary that counts.
+Json short_summary_json(const sim::ValidationSummary& s) {
+  return {{"mape", s.mape}, {"p95_ape", s.p95_ape}, {"bias", s.bias}, {"coverage_90", s.coverage_90}};
+}
+
+}  // namespace
 
 Json summary_json(const sim::ValidationSummary& s) {
   Json strategies = Json::array();
@@ -247,7 +324,13 @@ Json validation_json(const ValidationRun& run) {
                       {"roofline_s", p.roofline_s},
                       {"roofline_launch_s", p.roofline_launch_s}});
   }
-  return {{"points", std::move(points)}, {"summary", summary_json(run.summary)}};
+  Json summary = summary_json(run.summary);
+  summary["without_probe"] = summary_json(run.profile_summary);
+  summary["same_run_bandwidth"] = short_summary_json(run.same_run_summary);
+  int repeats = 0;
+  for (const ValidationGroup& group : run.groups) repeats += group.repeats;
+  summary["repeated_measurements"] = repeats;
+  return {{"points", std::move(points)}, {"summary", std::move(summary)}};
 }
 
 }  // namespace signsplit::tools

@@ -23,11 +23,16 @@ struct ValidationGroup {
   std::vector<sim::LabelledPrediction> predictions;  ///< of the plans, same order
   std::optional<sim::Decision> decision;             ///< what the simulator decided beforehand
   MeasureResult measured;          ///< of the plans in the same order, then the vendor baselines
+  sim::Reading reading = {};       ///< the machine just before the measurement; empty without a probe
+  std::vector<sim::LabelledPrediction> predictions_now = {};  ///< of the same plans on the machine as it was then
+  int repeats = 0;                 ///< measurements thrown away because the machine was another one after them
 };
 
 struct ValidationRun {
-  std::vector<sim::ValidationPoint> points;  ///< every plan that was predicted and ran
+  std::vector<sim::ValidationPoint> points;  ///< every plan that was predicted and ran; with a probe, predicted as of then
   sim::ValidationSummary summary;
+  sim::ValidationSummary profile_summary;    ///< of the predictions by the profile alone; without a probe the same
+  sim::ValidationSummary same_run_summary;   ///< with main memory's bandwidth as measured beside the schedules: not a prediction
   std::vector<ValidationGroup> groups;
   std::size_t pending = 0;                   ///< groups that the time limit left for another run: no points, no summary yet
   std::vector<std::string> problems;         ///< cases that could not run, and why, one line each
@@ -38,6 +43,7 @@ struct ValidationOptions {
   std::string suite = "quick";               ///< its name, for the file of measurements
   std::filesystem::path keep = {};           ///< measurements go here group by group, and those already there are not repeated
   double limit_s = 0;                        ///< with keep: no group is begun after so many seconds; 0: no limit
+  std::function<sim::Reading()> probe = {};  ///< asked just before and just after each measurement; empty: the profile alone counts
   std::vector<std::string> vendors = {};     ///< vendor baselines measured beside the plans ("onednn"): no predictions
 };
 
@@ -45,7 +51,10 @@ struct ValidationOptions {
 using ValidationProgress = std::function<void(double fraction, const std::string& what)>;
 
 /// Predicts every schedule of every case and writes the predictions to `predictions_file` (JSON, with the machine profile
-/// and the time), synced to disk, before the first measurement starts. A case or schedule that cannot run is listed in
+/// and the time), synced to disk, before the first measurement starts. With a probe, when a case is set up and before its first timed
+/// call, the machine is read, the case is predicted anew for the machine as it is now (sim::as_of_now), and this prediction is added
+/// to the file; when the reading after the measurement is of another machine (sim::same_machine), both are done again, twice at
+/// most. A case or schedule that cannot run is listed in
 /// `problems` and the others go on; an error only when nothing could be predicted, written or measured. A run that goes on
 /// with measurements kept before does not write predictions again: they must be those in the file.
 [[nodiscard]] Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,

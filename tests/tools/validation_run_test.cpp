@@ -1,6 +1,8 @@
 // The order of a validation: predictions are on disk before the first measurement; then both are joined.
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "command_runner.hpp"
 #include "scratch_directory.hpp"
 #include "signsplit/sim/calibrate.hpp"
@@ -51,6 +53,87 @@ TEST_CASE("predictions are written before anything is measured, and are those th
   }
   CHECK(run->problems.empty());
   CHECK(run->summary.points == static_cast<int>(run->points.size()));
+}
+
+namespace {
+
+sim::Reading reading_with(double fork_join_s) {
+  sim::Reading reading;
+  reading.threads = 2;
+  reading.isa = "scalar";
+  reading.fork_join_s = fork_join_s;
+  reading.barrier_s = 1e-7;
+  reading.fma_per_s = 1e9;
+  reading.read_bandwidth = {{1e9, 2, 5e9, 0}};
+  return reading;
+}
+
+}  // namespace
+
+TEST_CASE("with a probe a case is predicted for the machine as it is, on disk before it is timed, and again when it changed") {
+  const ScratchDirectory scratch;
+  const std::filesystem::path file = scratch / "predictions.json";
+  sim::Machine machine = sim::detect_host();
+  machine.read_bandwidth = {{1e9, 1, 10e9, 0}, {1e9, 2, 10e9, 0}};
+  machine.fork_join_s = {{1, {1e-6, "s", sim::Kind::measured, "by hand", 0}}, {2, {1e-6, "s", sim::Kind::measured, "by hand", 0}}};
+  ValidationOptions options = short_options();
+  options.measure.threads = 2;
+  options.keep = scratch / "kept.json";
+  const double forks[] = {1e-6, 2e-6, 3e-6, 3.3e-6};  // before, after: another machine; before, after: the same
+  std::size_t asked = 0;
+  options.probe = [&] {
+    REQUIRE(asked < std::size(forks));
+    // Before a measurement only what was predicted for those before it is on disk.
+    if (asked % 2 == 0) CHECK(Json::parse(read_text(file))["groups"][0].value("as_of_now", Json::array()).size() == asked / 2);
+    return reading_with(forks[asked++]);
+  };
+  const auto run = run_validation({&kSmall, 1}, machine, file, options);
+  REQUIRE_MESSAGE(run.ok(), run.message());
+  CHECK(asked == 4);
+  CHECK(run->groups[0].repeats == 1);
+  const Json written = Json::parse(read_text(file));
+  const Json& now = written["groups"][0]["as_of_now"];
+  REQUIRE(now.size() == 2);
+  CHECK(now[1]["reading"]["fork_join_s"] == 3e-6);
+  const sim::Machine then = sim::as_of_now(machine, reading_with(3e-6));
+  REQUIRE(now[1]["cases"].size() == run->points.size());
+  for (std::size_t i = 0; i < run->points.size(); ++i) {
+    CHECK(now[1]["cases"][i]["time_s"] == run->points[i].predicted_s);
+    CHECK(run->points[i].predicted_s == run->groups[0].predictions_now[i].prediction.time_s);
+    CHECK(run->points[i].predicted_s > run->groups[0].predictions[i].prediction.time_s);  // main memory at half, forks at three times
+    CHECK(written["groups"][0]["cases"][i]["time_s"] == run->groups[0].predictions[i].prediction.time_s);
+  }
+  const auto kept = read_measurements(options.keep);
+  REQUIRE_MESSAGE(kept.ok(), kept.message());
+  CHECK(kept->groups[0].repeats == 1);
+  const auto points = replay(*kept, kept->machine), by_profile = replay(*kept, kept->machine, Knows::profile);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    CHECK(points[i].predicted_s == run->points[i].predicted_s);
+    CHECK(by_profile[i].predicted_s == run->groups[0].predictions[i].prediction.time_s);
+  }
+  CHECK(run->summary.mape != run->profile_summary.mape);
+  // Going on with it asks nothing again, and finds the same.
+  options.probe = [] { return sim::Reading{}; };
+  const auto again = run_validation({&kSmall, 1}, machine, file, options);
+  REQUIRE_MESSAGE(again.ok(), again.message());
+  CHECK(again->points.size() == run->points.size());
+  CHECK(again->points[0].predicted_s == run->points[0].predicted_s);
+}
+
+TEST_CASE("the bandwidth beside the schedules tells drift from model, for weights from main memory only") {
+  MeasuredGroup group;
+  group.request = kSmall;
+  group.request.residency = sim::Residency::cold;
+  group.measured.read_bandwidth_Bps = 2e9;
+  group.reading = reading_with(1e-6);
+  sim::Machine machine = sim::detect_host();
+  machine.read_bandwidth = {{1e9, 2, 10e9, 0}};
+  const auto memory = [&](Knows knows) { return machine_for(machine, group, knows).read_bandwidth.back().bytes_per_s; };
+  CHECK(memory(Knows::profile) == 10e9);
+  CHECK(std::abs(memory(Knows::reading) - 5e9) < 1.0);
+  CHECK(std::abs(memory(Knows::same_run) - 2e9) < 1.0);
+  group.request.residency = sim::Residency::warm;
+  CHECK(std::abs(memory(Knows::same_run) - 5e9) < 1.0);
 }
 
 TEST_CASE("a shape of the calibration cannot validate") {
