@@ -51,7 +51,7 @@ TEST_CASE("sign_split: units on the threshold are settled exactly") {
     std::vector<float> x(260);
     for (float& v : x) v = rng() % 8 == 0 ? static_cast<float>(draw()) : 0.0f;
     for (const Plan& plan : split_plans(problem, 64)) {
-      check_same(weights, plan, x, 2, rng(), kDevice);
+      for (const int warps : {2, 3}) check_same(weights, plan, x, 2, rng(), {3, 40 * 1024, warps, 4});  // each with a sum of its own
       if (a.activation.kind != ActivationKind::identity) CHECK(run_on_cpu(weights, plan, x, 2).statistics.rechecked > 0);
     }
   }
