@@ -97,10 +97,10 @@ TEST_CASE("a trial that went wrong does not carry a parameter away") {
   fit_all(calm, "avx2", trials);
   for (TrialResult& result : trials[2].results) result.median_s *= 1e3, result.p10_s *= 1e3, result.p90_s *= 1e3;
   fit_all(disturbed, "avx2", trials);
-  for (const auto& [name, quantity] : disturbed.model) {
-    CAPTURE(name);
-    CHECK(std::isfinite(quantity.value));
-    CHECK(quantity.value <= 1e3 * std::max(calm.model.at(name).value, 1e-12));
+  for (const auto& correction : disturbed.model) {
+    CAPTURE(correction.first);
+    CHECK(std::isfinite(correction.second.value));
+    CHECK(correction.second.value <= 1e3 * std::max(calm.model.at(correction.first).value, 1e-12));
   }
 }
 
