@@ -19,7 +19,7 @@ Result<Layer::Executor> Layer::acquire(const Plan& plan, index_t batch, cpu::Opt
   {
     const std::scoped_lock lock(mutex_);
     if (idle_ && idle_->ffn.plan() == plan && idle_->ffn.problem().batch == batch && idle_->options.isa == options.isa &&
-        idle_->options.threads == options.threads) {
+        idle_->options.threads == options.threads && idle_->options.exact_mask == options.exact_mask) {
       Executor taken = std::move(*idle_);
       idle_.reset();
       return taken;

@@ -86,11 +86,12 @@ void check_width(const Layer& layer, const Tokens& x) {
 
 /// (y [N, D], active [N, F] or None, statistics)
 nb::tuple run(Layer& layer, const Tokens& x, const std::string& plan_text, index_t batch, int threads,
-              const std::optional<std::string>& isa, bool with_mask) {
+              const std::optional<std::string>& isa, bool with_mask, bool exact_mask) {
   check_width(layer, x);
   if (batch < 1) raise_unless_ok(invalid_argument("batch must be at least 1 (got " + std::to_string(batch) + ")"));
   const Plan plan = value_or_raise(plan_from_json(plan_text));
-  const cpu::Options options = value_or_raise(options_of(threads, isa));
+  cpu::Options options = value_or_raise(options_of(threads, isa));
+  options.exact_mask = exact_mask;
   Outcome outcome;
   const Status status = [&] {
     const nb::gil_scoped_release released;
@@ -127,7 +128,7 @@ std::vector<std::string> isa_names() {
 
 void bind_run(nb::module_& module) {
   module.def("run", &run, nb::arg("layer"), nb::arg("x").noconvert(), nb::arg("plan"), nb::arg("batch"),
-             nb::arg("threads"), nb::arg("isa").none(), nb::arg("mask"));
+             nb::arg("threads"), nb::arg("isa").none(), nb::arg("mask"), nb::arg("exact_mask"));
   module.def("choose_plan", &plan_by_planner, nb::arg("layer"), nb::arg("x").noconvert(), nb::arg("mode"), nb::arg("threads"),
              nb::arg("isa").none());
   module.def("supported_isas", &isa_names);

@@ -58,6 +58,24 @@ def test_sign_split_keeps_its_bound_and_its_mask(rng, variant):
     assert run.mask.dtype == np.bool_ and np.array_equal(run.mask, exact.active)
 
 
+@pytest.mark.parametrize("strategy", ["unfused", "row_fused", "certified"])
+def test_exact_mask_has_the_signs_that_float32_loses(strategy):
+    """In float32 2^24 + 1 is 2^24: unit 0 is open by 1 and its z is 0. Unit 1 is closed by 1, unit 2 open beyond doubt."""
+    up = np.zeros((3, 192), dtype=np.float32)
+    up[0, [0, 64, 128]] = [2**24, 1, -(2**24)]
+    up[1] = -up[0]
+    up[2, 0] = 1
+    ffn = signsplit.FFN.from_arrays(up, np.ones((192, 3), dtype=np.float32))
+    x = np.ones((2, 192), dtype=np.float32)
+    plain, exact = ffn.run(x, strategy, mask=True), ffn.run(x, strategy, mask="exact", return_stats=True)
+    assert plain.mask.tolist() == [[False, False, True]] * 2
+    assert exact.mask.tolist() == [[True, False, True]] * 2
+    assert exact.stats["rechecked"] > 0 and np.array_equal(bits(exact.y), bits(plain.y))
+    assert ffn.run(x, strategy, mask=True).mask.tolist() == plain.mask.tolist()
+    with pytest.raises(ValueError, match='True, False or "exact"'):
+        ffn.run(x, mask="roughly")
+
+
 def test_auto_gives_the_bits_of_the_plan_it_chose(rng):
     ffn = signsplit.FFN.from_arrays(**random_layer(rng, 64, 128))
     x = rng.standard_normal((2, 64), dtype=np.float32)

@@ -163,7 +163,7 @@ class FFN:
         isa: Optional[str] = ...,
         planner: str = ...,
         return_stats: bool = ...,
-        mask: bool = ...,
+        mask: Union[bool, Literal["exact"]] = ...,
     ) -> Union[npt.NDArray[np.float32], Run]: ...
 
     def run(
@@ -179,7 +179,7 @@ class FFN:
         isa: Optional[str] = None,
         planner: str = "estimate",
         return_stats: bool = False,
-        mask: bool = False,
+        mask: Union[bool, Literal["exact"]] = False,
     ) -> Union[npt.NDArray[np.float32], Run]:
         """y of x [D] or [N, D]; a new array of the same shape. Releases the GIL while it computes.
 
@@ -194,11 +194,17 @@ class FFN:
         isa        scalar, avx2, avx512; default $SIGNSPLIT_ISA, else the best of the machine; the same bits
         planner    of auto: estimate, or measure: times the best few on these tokens, about a second, and remembers the answer
 
+        mask       True: which units are open, as f32 has their signs; "exact": as real numbers have them (y is the same)
+
         With return_stats or mask the result is a Run(y, mask, stats); of x [D], mask is [F]."""
         tokens = arrays.tokens(x, self.shape[0])
         per_call = min(_MOST_TOKENS_PER_CALL, len(tokens.rows)) if batch is None else batch
         plan = self._plan_of(tokens.rows[:per_call], strategy, variant, repair, skip, threads, isa, planner)
-        y, active, stats = _native.run(self._layer, tokens.rows, plan.to_json(), per_call, threads, isa, mask)
+        if mask not in (False, True, "exact"):
+            raise ValueError(f'mask must be True, False or "exact" (got {mask!r})')
+        y, active, stats = _native.run(
+            self._layer, tokens.rows, plan.to_json(), per_call, threads, isa, bool(mask), mask == "exact"
+        )
         y = tokens.shaped(y)
         if not return_stats and not mask:
             return y
