@@ -23,7 +23,7 @@ def test_missing_keys_have_the_defaults_of_the_class():
 
 
 def test_default():
-    assert Plan.default((512, 2048)) == Plan(parts=8, hidden_tile=128)
+    assert Plan.default((512, 2048)) == Plan(parts=8, hidden_tile=256)
     assert Plan.default((512, 2048), "sign_split").k_tile == 256
     gated = Plan.default((512, 2048), "sign_split", activation="reglu", gated=True)
     assert (gated.variant, gated.repair) == ("telescoping", "none")
