@@ -70,6 +70,9 @@ std::string command_line(const ReportOptions& options) {
   return line;
 }
 
+/// predictions.json once more, to which run_validation adds what it predicts just before each measurement.
+constexpr const char* kPredictionsAsOfNow = "predictions-as-of-now.json";
+
 Status prepare_directory(const fs::path& directory) {
   std::error_code error;
   fs::create_directories(directory, error);
@@ -77,7 +80,7 @@ Status prepare_directory(const fs::path& directory) {
     return invalid_argument(fmt::format("--out {}: no such directory can be made{}", directory.string(),
                                         error ? ": " + error.message() : ""));
   }
-  for (const char* name : {"machine.json", "predictions.json", "report.json", "index.html"}) {
+  for (const char* name : {"machine.json", "predictions.json", kPredictionsAsOfNow, "report.json", "index.html"}) {
     if (const Status status = check_output(directory / name, "--out"); !status) return status;
   }
   return {};
@@ -143,7 +146,7 @@ class Reporter {
  private:
   Status get_machine();
   Status measure();
-  void predictions_written();
+  Status keep_predictions();
   void check_bytes();
   void run_real();
   void run_gpu();
@@ -185,11 +188,14 @@ Status Reporter::get_machine() {
   return write_file(directory_ / "machine.json", sim::to_json(data_.machine));
 }
 
-/// The first word from run_validation comes when the predictions are on disk and nothing was measured yet.
-void Reporter::predictions_written() {
-  if (!data_.predictions_sha256.empty()) return;
-  data_.predictions_sha256 = sha256_hex(file_text(directory_ / data_.predictions_file));
+/// The first word from run_validation comes when the predictions are on disk and nothing was measured yet: what is there then is
+/// kept apart, as a file that nothing is added to.
+Status Reporter::keep_predictions() {
+  if (!data_.predictions_sha256.empty()) return {};
+  const std::string predictions = file_text(directory_ / kPredictionsAsOfNow);
+  data_.predictions_sha256 = sha256_hex(predictions);
   data_.predictions_written = utc_now();
+  return write_file(directory_ / data_.predictions_file, predictions);
 }
 
 Status Reporter::measure() {
@@ -203,11 +209,13 @@ Status Reporter::measure() {
   if (!probe) return probe.status();
   request.probe = std::move(*probe);
   data_.predictions_file = "predictions.json";
-  Result<ValidationRun> run = run_validation(report_cases(real_, options_.quick), data_.machine, directory_ / data_.predictions_file,
-                                             request, [this](double fraction, const std::string& what) {
-                                               predictions_written();
+  Status kept;
+  Result<ValidationRun> run = run_validation(report_cases(real_, options_.quick), data_.machine, directory_ / kPredictionsAsOfNow,
+                                             request, [&](double fraction, const std::string& what) {
+                                               if (const Status status = keep_predictions(); !status) kept = status;
                                                progress_.update(kMeasurement.at(fraction), "measuring: " + what);
                                              });
+  if (!kept) return kept;
   if (!run) return run.status();
   data_.run = std::move(*run);
   return {};
@@ -339,8 +347,9 @@ void add_report(CLI::App& app, Context& context) {
   auto options = std::make_shared<ReportOptions>();
   CLI::App& command = add_command(
       app, "report", "The whole story of this machine: calibrate, predict, measure, and write a page about it (minutes)",
-      "Writes into DIR: machine.json (the calibrated profile), predictions.json (before anything is measured), report.json\n"
-      "and index.html (self-contained); with a GPU also gpu-machine.json and gpu-predictions.json. Leave the machine alone\n"
+      "Writes into DIR: machine.json (the calibrated profile), predictions.json (before anything is measured),\n"
+      "predictions-as-of-now.json (the same, with what was predicted anew just before each measurement), report.json and\n"
+      "index.html (self-contained); with a GPU also gpu-machine.json and gpu-predictions.json. Leave the machine alone\n"
       "meanwhile. Exit status 1 when a schedule broke the exactness contract; wrong predictions are no failure, they are what\n"
       "the page is about.\n"
       "\n"

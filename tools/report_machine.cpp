@@ -111,7 +111,10 @@ Html reproduce_section(const ReportData& data, const Plotter& plotter) {
     section += element("p", text("The predictions were written to ") + element("code", text(data.predictions_file)) +
                                 text(fmt::format(" at {}, before the first measurement. Its SHA-256 was then ", data.predictions_written)) +
                                 element("code", text(data.predictions_sha256)) + text("; compare with ") +
-                                element("code", text("sha256sum " + data.predictions_file)) + text("."));
+                                element("code", text("sha256sum " + data.predictions_file)) +
+                                text(". Just before each measurement the machine was read for a tenth of a second and the problem predicted anew; these "
+                                     "predictions, which the tables show, are in ") +
+                                element("code", text("predictions-as-of-now.json")) + text(", each with its time."));
   }
   return section + element("p", text("Times depend on the machine and on what else it does; the bits of the results do not."), "note");
 }
