@@ -114,6 +114,16 @@ TEST_CASE("every bit pattern comes back: neighbours in order, and at random") {
   }
 }
 
+TEST_CASE("the least difference that fits is no escape") {
+  std::mt19937_64 rng(seed() + 6);
+  // The scale is 1 and q is 1. In binary16, 0.9375 lies 128 numbers below 1, the next one 129.
+  const auto layer = [](float value) {
+    return layer_of(DType::f16, 64, 1, false, [value](index_t, index_t k) { return stored_bits(DType::f16, k == 0 ? 127.0f : value); });
+  };
+  CHECK(check_restores(layer(0.9375f), {8, 64}, rng) == 0);
+  CHECK(check_restores(layer(0.9375f - 0x1p-11f), {8, 64}, rng) == 1);
+}
+
 TEST_CASE("escapes: as many as there are slots are listed, one more makes the row raw") {
   std::mt19937_64 rng(seed() + 2);
   for (const DType dtype : kTypes) {
@@ -176,6 +186,13 @@ TEST_CASE("a layer without its first matrix: less memory, the same values, and o
     REQUIRE(copy);
     CHECK(copy->stored_bytes() == w.stored_bytes());
     CHECK(copy->certificate({8, 64}).value() != w.certificate({8, 64}).value());
+    const auto kept = w.residual({8, 64}), copied = copy->residual({8, 64});
+    REQUIRE(kept);
+    REQUIRE_MESSAGE(copied, copied.message());  // cannot be built again: the matrix is not there
+    CHECK((*copied)->raw_count() == 1);
+    CHECK((*kept)->raw_count() == 1);
+    CHECK((*copied)->bytes() == (*kept)->bytes());
+    CHECK(w.stored_bytes() == whole.stored_bytes() - 32 * 1024 * 2 + w.certificate({8, 64}).value()->bytes() + (*kept)->bytes());
     for (index_t j = 0; j < 32; ++j) {
       CHECK(row_bits(w, j, 0, 1024) == row_bits(whole, j, 0, 1024));
       CHECK(row_bits(*copy, j, 3, 777) == row_bits(whole, j, 3, 777));
@@ -206,6 +223,10 @@ TEST_CASE("what has no residual is refused in words") {
   CHECK(w.residual({7, 64}).message().find("8 bits (got 7)") != std::string::npos);
   CHECK_FALSE(w.give_up_first_matrix({7, 64}));
   CHECK(w.has_first_matrix());
+  const Weights wide = layer_of(DType::bf16, kMaxResidualColumns + 64, 1, false, [](index_t, index_t) { return 0x3f80u; });
+  CHECK(wide.residual({8, 64}).message().find("at most 65536 elements (got 65600)") != std::string::npos);
+  const Weights widest = layer_of(DType::bf16, kMaxResidualColumns, 1, false, [](index_t, index_t k) { return k % 100 == 0 ? 0x2f80u : 0x3f80u; });
+  CHECK(check_restores(widest, {8, 1024}, rng) == 0);  // with escapes at the last positions that 16 bits tell
   const auto int8 = w.quantize();
   REQUIRE(int8);
   CHECK(int8->residual({8, 64}).message().find("int8") != std::string::npos);
