@@ -189,4 +189,84 @@ TEST_CASE("the caller's flush-to-zero and rounding modes are not used, and are p
 }
 #endif
 
+struct Masked {
+  std::vector<std::uint8_t> mask;
+  Statistics statistics;
+};
+Masked run_masked(const Weights& w, const Plan& plan, const std::vector<float>& x, index_t batch, bool exact) {
+  auto ffn = cpu::Ffn::create(w, plan, batch, {2, {}, exact});
+  REQUIRE_MESSAGE(ffn, ffn.message());
+  Masked masked{std::vector<std::uint8_t>(static_cast<std::size_t>(batch * w.d_ff()), 7), {}};
+  std::vector<float> y(x.size());
+  REQUIRE(ffn->run(x, y, masked.mask));
+  masked.statistics = ffn->report().statistics;
+  return masked;
+}
+
+TEST_CASE("exact_mask leaves alone what has no real value: a token that is not finite beside one that is, and rows that are not") {
+  std::mt19937_64 rng(seed() + 8);
+  for (const ActivationCase& a : all_activations()) {
+    if (a.activation.kind == ActivationKind::identity) continue;
+    const Problem problem{130, 40, 2, DType::f32, a.activation, a.gated};
+    Layer layer = gaussian_layer(problem, true, rng);
+    layer.up[static_cast<std::size_t>(5 * 130 + 3)] = kInf;
+    if (a.gated) layer.gate[static_cast<std::size_t>(6 * 130 + 3)] = kNaN;
+    const Weights w = layer.pack();
+    std::vector<float> x = gaussian_input(problem, rng);
+    const auto bad = static_cast<std::size_t>(rng() % 2);
+    x[bad * 130 + 7] = rng() % 2 == 0 ? kInf : kNaN;
+    for (const Plan& plan : all_plans(problem, 64)) {
+      if (plan.strategy == Strategy::sign_split) continue;
+      INFO(describe(problem), " ", label(plan), ", token ", bad);
+      const Masked plain = run_masked(w, plan, x, 2, false), exact = run_masked(w, plan, x, 2, true);
+      CHECK(std::equal(exact.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40), exact.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40 + 40),
+                       plain.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40)));
+      for (const std::size_t unit : {5, 6}) {
+        if (unit == 6 && !a.gated) continue;
+        CHECK(exact.mask[(1 - bad) * 40 + unit] == plain.mask[(1 - bad) * 40 + unit]);
+      }
+      CHECK(exact.statistics.rechecked <= 2);  // by chance, of the finite token
+    }
+  }
+}
+
+TEST_CASE("exact_mask settles sums that overflow in f32 and not in real numbers: the gate's, and drelu's up value") {
+  const Problem problem{128, 2, 1, DType::f32, {ActivationKind::drelu}, true};
+  Layer layer;
+  layer.problem = problem;
+  layer.gate.assign(256, 0.0f);
+  layer.up.assign(256, 0.0f);
+  layer.down.assign(256, 1.0f);
+  for (const std::size_t row : {0, 128}) {
+    std::vector<float>&overflows = row == 0 ? layer.up : layer.gate, &other = row == 0 ? layer.gate : layer.up;
+    other[row] = 1.0f;
+    overflows[row] = overflows[row + 64] = 3e38f;  // in one partial sum: infinity
+    for (const std::size_t k : {1, 2, 3}) overflows[row + k] = -3e38f;
+  }
+  const Weights w = layer.pack();
+  const std::vector<float> x(128, 1.0f);
+  for (const Plan& plan : all_plans(problem, 64)) {
+    if (plan.strategy == Strategy::sign_split) continue;
+    INFO(label(plan));
+    CHECK(run_masked(w, plan, x, 1, false).mask == std::vector<std::uint8_t>{1, 1});
+    CHECK(run_masked(w, plan, x, 1, true).mask == std::vector<std::uint8_t>{0, 0});
+  }
+}
+
+TEST_CASE("rows that exact_mask reads again are counted with their scales") {
+  for (const index_t group : {0, 64}) {
+    const Problem problem{192, 3, 1, DType::int8, {ActivationKind::relu}, false, group};
+    Layer layer = make_layer(problem, false, [] { return 1.0; });
+    for (std::size_t k = 0; k < 3 * 192; ++k) layer.up[k] = k % 192 < 96 ? 1.0f : -1.0f;  // z is 0: in doubt
+    const Weights w = layer.pack();
+    const std::vector<float> x(192, 1.0f);
+    const Plan plan = default_plan(problem, Strategy::row_fused);
+    const Masked plain = run_masked(w, plan, x, 1, false), exact = run_masked(w, plan, x, 1, true);
+    CHECK(exact.statistics.rechecked == 3);
+    CHECK(exact.statistics.bytes_up_again == 3 * 192);
+    CHECK(exact.statistics.bytes_up == plain.statistics.bytes_up + 3 * 192);
+    CHECK(exact.statistics.bytes_scales == plain.statistics.bytes_scales + 3 * 2 * (group == 0 ? 1 : 3));
+  }
+}
+
 }  // namespace
