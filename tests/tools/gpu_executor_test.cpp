@@ -289,6 +289,40 @@ TEST_CASE("calibrate --device writes a profile that predict takes") {
   CHECK(Json::parse(predicted.out)["cases"][0]["time_s"].get<double>() > 0);
 }
 
+TEST_CASE("validate --device predicts with the GPU's profile and writes it down before anything is measured") {
+  const ScratchDirectory scratch;
+  const std::vector<std::string> words{"validate", "--device", "cuda:1", "--keep", "kept.json", "--limit", "1e-9"};
+  CHECK(broken_refusal(run_signsplit(scratch.path(), words), "imaginary-five") == "");  // there is no such profile yet
+  CHECK(std::filesystem::is_empty(scratch.path()));
+  std::vector<std::string> with_profile = words;
+  with_profile.insert(with_profile.end(), {"--profile", "h200"});
+  const CommandResult result = run_signsplit(scratch.path(), with_profile);
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  CHECK(result.out.find("0 of 12 problems measured") != std::string::npos);
+  const Json written = Json::parse(read_text(scratch / "kept.predictions.json"));
+  CHECK(written["machine"]["meta"]["name"] == "h200");
+  for (const Json& group : written["groups"]) {
+    for (const Json& one : group["cases"]) {
+      CHECK(one["time_s"].get<double>() > 0);
+      CHECK(one["terms"]["launch"].get<double>() > 0);
+      CHECK(one["label"].get<std::string>().find("residual") == std::string::npos);  // no GPU runs it
+    }
+  }
+  CHECK_FALSE(std::filesystem::exists(scratch / "kept.json"));
+}
+
+TEST_CASE("the exact mask is the CPU's: refused on a GPU before anything runs or is written") {
+  const ScratchDirectory scratch;
+  write_layer(scratch);
+  write_input(scratch);
+  CHECK(broken_refusal(run_signsplit(scratch.path(), {"run", "--weights", "layer.safetensors", "--input", "x.npy", "--output", "y.npy", "--strategy",
+                                                      "row_fused", "--exact-mask", "m.npy", "--device", "cuda:1"}),
+                       "--exact-mask needs --device cpu (got cuda:1)") == "");
+  CHECK(broken_refusal(run_signsplit(scratch.path(), {"bench", "--shape", "64x64", "--exact-mask", "--device", "cuda:0"}), "--exact-mask") == "");
+  CHECK_FALSE(std::filesystem::exists(scratch / "y.npy"));
+  CHECK_FALSE(std::filesystem::exists(scratch / "m.npy"));
+}
+
 TEST_CASE("a device that is not there: one line before anything is written") {
   const ScratchDirectory scratch;
   const std::vector<std::vector<std::string>> commands{{"report", "--out", "r"}, {"validate", "--out", "p.json"}, {"calibrate", "--output", "g.json"},

@@ -6,6 +6,9 @@
 
 #include "command_runner.hpp"
 #include "scratch_directory.hpp"
+#include "signsplit/npy.hpp"
+#include "tools/activity_source.hpp"
+#include "tools/analysis_json.hpp"
 #include "tools/json_output.hpp"
 #include "tools/prediction_json.hpp"
 #include "tools/progress.hpp"
@@ -131,4 +134,78 @@ TEST_CASE("progress that is no terminal has a line for each new thing") {
   }
   std::fclose(file);
   CHECK(read_text(scratch / "progress") == "test:   0 %  first\ntest:  50 %  second\ntest: 100 %  third\n");
+}
+
+TEST_CASE("reports of activity come back from their JSON: every layer, every number under its own key") {
+  std::vector<ActivityReport> written(2);
+  Json document{{"layers", Json::array()}};
+  double next = 0;
+  const auto fraction = [&next] { return (next += 1) / 32; };
+  for (ActivityReport& report : written) {
+    report.units = 100 + static_cast<index_t>(next);
+    report.tokens = 7 + static_cast<index_t>(next);
+    report.active = fraction();
+    for (const index_t group : {64, 128}) {
+      PlaneRate plane{.bits = group == 64 ? 8 : 6, .group = group};
+      plane.proven = fraction();
+      plane.proven_of_dead = fraction();
+      plane.false_survivors = fraction();
+      plane.executed = fraction();
+      report.planes.push_back(plane);
+    }
+    for (const index_t tiles : {2, 8}) report.crossings.push_back({tiles, fraction(), 1.0 + fraction()});
+    document["layers"].push_back(activity_json(report));
+  }
+  const auto read = activity_from_json(document.dump());
+  REQUIRE_MESSAGE(read.ok(), read.message());
+  REQUIRE(read->size() == 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const ActivityReport &got = (*read)[i], &expected = written[i];
+    CHECK(got.units == expected.units);
+    CHECK(got.tokens == expected.tokens);
+    CHECK(got.active == expected.active);
+    REQUIRE(got.planes.size() == 2);
+    REQUIRE(got.crossings.size() == 2);
+    for (std::size_t k = 0; k < 2; ++k) {
+      CHECK(got.planes[k].bits == expected.planes[k].bits);
+      CHECK(got.planes[k].group == expected.planes[k].group);
+      CHECK(got.planes[k].executed == expected.planes[k].executed);
+      CHECK(got.crossings[k].k_tiles == expected.crossings[k].k_tiles);
+      CHECK(got.crossings[k].wrong == expected.crossings[k].wrong);
+      CHECK(got.crossings[k].pushed == expected.crossings[k].pushed);
+    }
+  }
+  const auto refusal = [&](const auto& spoil) {
+    Json bad = document;
+    spoil(bad["layers"][1]);
+    return activity_from_json(bad.dump()).message();
+  };
+  const auto says = [](const std::string& message, const char* what) { return message.find(what) != std::string::npos; };
+  CHECK(says(refusal([](Json& layer) { layer["crossings"][1]["wrong"] = 1.5; }), "layers[1].crossings[1]: \"wrong\" must be from 0 to 1"));
+  CHECK(says(refusal([](Json& layer) { layer["crossings"][0]["pushed"] = 2.5; }), "layers[1].crossings[0]: \"pushed\" must be from 0 to 2"));
+  CHECK(says(refusal([](Json& layer) { layer["planes"][0]["bits"] = 9; }), "layers[1].planes[0]: \"bits\" must be from 2 to 8"));
+  CHECK(says(refusal([](Json& layer) { layer["planes"] = 3; }), "layers[1]: \"planes\" must be an array"));
+  CHECK(says(refusal([](Json& layer) { layer["tokens"] = 0; }), "layers[1]: \"tokens\" must be from 1"));
+  CHECK(says(refusal([](Json& layer) { layer = 5; }), "layers[1]: must be an object"));
+}
+
+TEST_CASE("a recorded mask is of zeros and ones, has a token, and fits its FFN") {
+  const ScratchDirectory scratch;
+  const std::string file = (scratch.path() / "mask.npy").string();
+  const auto read = [&](const std::vector<float>& values, index_t rows) {
+    REQUIRE(write_npy(file, values, rows, 4).ok());
+    return read_activity(file);
+  };
+  const auto mask = read({1, 0, 0, 1, 0, 0, 0, 1}, 2);
+  REQUIRE_MESSAGE(mask.ok(), mask.message());
+  CHECK(mask->active == 3.0 / 8.0);
+  CHECK(mask->open_units(1) == std::vector<std::uint8_t>{1, 0, 0, 1});
+  CHECK(read({1, 0, 0, 1, 0, 1, 0, 1}, 2)->open_units(2) == std::vector<std::uint8_t>{1, 1, 0, 1});
+  const Problem fits{64, 4, 2, DType::f32, {}, false}, three{64, 4, 3, DType::f32, {}, false}, wide{64, 5, 1, DType::f32, {}, false};
+  CHECK(mask->fits(fits).ok());
+  CHECK(mask->fits(three).message() == "the mask has 2 tokens, a call 3");
+  CHECK(mask->fits(wide).message() == "the mask has 4 columns, the FFN 5 hidden units");
+  CHECK(mask->of(default_plan(fits, Strategy::row_fused, true), fits).active_union == 2.0 / 4.0);
+  CHECK(read({1, 0, 0, 0.5f}, 1).message() == file + ": a mask is [tokens, units] of 0 and 1");
+  CHECK(read({}, 0).message().find(file) == 0);
 }

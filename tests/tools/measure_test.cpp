@@ -112,9 +112,10 @@ TEST_CASE("a case that cannot run says why, and the others go on") {
 
 TEST_CASE("bad requests are refused") {
   const Problem problem = small(1, false);
-  const std::vector<CaseRequest> neither(1), both{{default_plan(problem, Strategy::unfused), "onednn"}};
+  const std::vector<CaseRequest> neither(1), both{{default_plan(problem, Strategy::unfused), "onednn"}}, masked{{.vendor = "onednn", .exact_mask = true}};
   CHECK(measure(problem, 0.5, neither, quick()).status().code() == StatusCode::invalid_argument);
   CHECK(measure(problem, 0.5, both, quick()).status().code() == StatusCode::invalid_argument);
+  CHECK(measure(problem, 0.5, masked, quick()).message().find("exact mask") != std::string::npos);
   CHECK_FALSE(measure({}, 0.5, {}, quick()).ok());
   CHECK_FALSE(measure(problem, 0.0, {}, quick()).ok());
 }
