@@ -18,7 +18,6 @@ Result<ActivitySource> read_mask(const std::string& file) {
   if (!matrix) return matrix.status();
   const bool binary = std::all_of(matrix->values.begin(), matrix->values.end(), [](float value) { return value == 0.0f || value == 1.0f; });
   if (!binary) return invalid_argument(file + ": a mask is [tokens, units] of 0 and 1");
-  if (matrix->values.empty()) return invalid_argument(file + ": a mask needs a token");
   sim::RecordedMask mask{matrix->rows, matrix->columns, {matrix->values.begin(), matrix->values.end()}};
   const auto open = static_cast<double>(std::count(mask.open.begin(), mask.open.end(), std::uint8_t{1}));
   ActivitySource source{.active = open / static_cast<double>(mask.open.size())};

@@ -253,6 +253,35 @@ TEST_CASE("exact_mask settles sums that overflow in f32 and not in real numbers:
   }
 }
 
+TEST_CASE("exact_mask asks with the token's own norm, about drelu's up value as about the gate") {
+  const Problem problem{192, 2, 2, DType::f32, {ActivationKind::drelu}, true};
+  Layer layer;
+  layer.problem = problem;
+  layer.gate.assign(2 * 192, 0.0f);
+  layer.up.assign(2 * 192, 0.0f);
+  layer.down.assign(192 * 2, 1.0f);
+  for (const std::size_t row : {0, 192}) {
+    std::vector<float>&lost = row == 0 ? layer.up : layer.gate, &other = row == 0 ? layer.gate : layer.up;
+    other[row] = 1.0f;
+    lost[row] = 0x1p25f;  // 2^25 + 1 - 2^25 in one partial sum: 0 in f32
+    lost[row + 64] = 1.0f;
+    lost[row + 128] = -0x1p25f;
+  }
+  const Weights w = layer.pack();
+  for (const std::size_t bright : {0, 1}) {  // the other token is zero, and so is its norm
+    std::vector<float> x(2 * 192, 0.0f);
+    std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(bright * 192), 192, 1.0f);
+    for (const Plan& plan : all_plans(problem, 64)) {
+      if (plan.strategy == Strategy::sign_split) continue;
+      INFO(label(plan), " ", bright);
+      std::vector<std::uint8_t> expected(4, 0);
+      CHECK(run_masked(w, plan, x, 2, false).mask == expected);
+      expected[bright * 2] = expected[bright * 2 + 1] = 1;
+      CHECK(run_masked(w, plan, x, 2, true).mask == expected);
+    }
+  }
+}
+
 TEST_CASE("rows that exact_mask reads again are counted with their scales") {
   for (const index_t group : {0, 64}) {
     const Problem problem{192, 3, 1, DType::int8, {ActivationKind::relu}, false, group};

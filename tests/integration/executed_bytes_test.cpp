@@ -122,6 +122,10 @@ TEST_CASE("a mask of many calls counts as their mean") {
   CHECK(activity.active == 5.0 / 16.0);
   CHECK(activity.active_union == 4.0 / 8.0);
   CHECK(activity.pushed == 4.0 / 8.0);
+  Problem gated{64, 4, 2, DType::f32, {}, true};
+  CHECK(sim::activity_from(mask, plan, gated).up_rows == 4.0 / 8.0);
+  gated.activation.kind = ActivationKind::drelu;  // whose mask does not say which gates are open
+  CHECK_FALSE(sim::activity_from(mask, plan, gated).up_rows.has_value());
   CHECK(sim::open_units(mask, 2) == std::vector<std::uint8_t>{1, 0, 0, 0});
   CHECK_FALSE(sim::fits({5, 5, std::vector<std::uint8_t>(25)}, problem).ok());
   CHECK_FALSE(sim::fits({1, 4, std::vector<std::uint8_t>(4)}, problem).ok());

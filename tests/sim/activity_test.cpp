@@ -193,6 +193,9 @@ TEST_CASE("reports of activity stand in for the model where they know, and nowhe
   CHECK_FALSE(of(interim, 1).redone.has_value());
   interim.repair = Repair::redo;
   CHECK(near(*of(interim, 1).redone, 0.5));
+  Problem squares = problem;  // whose tiles do not add up: crossings were counted for relu
+  squares.activation.kind = ActivationKind::relu2;
+  CHECK_FALSE(activity_from(reports, interim, squares).repaired.has_value());
   interim.skip = false;  // every row is pushed, whatever was measured
   CHECK_FALSE(of(interim, 1).pushed.has_value());
   interim.repair = Repair::full;

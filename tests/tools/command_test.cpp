@@ -374,6 +374,9 @@ TEST_CASE("predictions from a recorded mask have the bytes of the run that recor
     CHECK(predicted["cases"] != predicted_without["cases"]);
   }
   const Json mask_trace = with({"trace"}, {"--activity", "mask.npy", "--strategy", "row_fused", "--skip", "--simulated-only", "-o", "t.json"});
+  const CommandResult measured_trace = run_signsplit(scratch.path(), {"trace", "--shape", shape, "--batch", tokens, "--activity", "mask.npy", "-o", "none.json"});
+  CHECK(measured_trace.exit_code == 2);  // nothing of the mask's layer can be measured
+  CHECK(measured_trace.err.find("--simulated-only") != std::string::npos);
   const Json mean_trace = with({"trace"}, {"--strategy", "row_fused", "--skip", "--simulated-only", "-o", "t.json"});
   CHECK(mask_trace["simulated_s"] != mean_trace["simulated_s"]);
 

@@ -207,5 +207,5 @@ TEST_CASE("a recorded mask is of zeros and ones, has a token, and fits its FFN")
   CHECK(mask->fits(wide).message() == "the mask has 4 columns, the FFN 5 hidden units");
   CHECK(mask->of(default_plan(fits, Strategy::row_fused, true), fits).active_union == 2.0 / 4.0);
   CHECK(read({1, 0, 0, 0.5f}, 1).message() == file + ": a mask is [tokens, units] of 0 and 1");
-  CHECK(read({}, 0).message().find(file) == 0);
+  CHECK(read({}, 0).message() == file + ": has no rows");
 }
