@@ -108,6 +108,8 @@ TEST_CASE("bytes in flight: at least 48 KiB per multiprocessor, fewer stages whe
   const auto few = gpu::prepare(plan, kProblem, h200(), two);
   REQUIRE(few.ok());
   CHECK(few->shape().stages == 2);
+  two.stages = 1;  // one copy could not come while another is read
+  CHECK(gpu::prepare(plan, kProblem, h200(), two)->shape().stages == 2);
 }
 
 TEST_CASE("dependent launches leave room for two blocks on a multiprocessor") {
