@@ -30,7 +30,8 @@ void predict(benchmark::State& state, const char* name, const Problem& problem, 
       state.SkipWithError(prediction.message().c_str());
       break;
     }
-    benchmark::DoNotOptimize(prediction->time_s);
+    double time_s = prediction->time_s;
+    benchmark::DoNotOptimize(time_s);
   }
 }
 
@@ -45,7 +46,8 @@ void simulate(benchmark::State& state, const Problem& problem, const Plan& plan)
       state.SkipWithError(timeline.message().c_str());
       break;
     }
-    benchmark::DoNotOptimize(timeline->time_s);
+    double time_s = timeline->time_s;
+    benchmark::DoNotOptimize(time_s);
   }
 }
 
@@ -60,7 +62,8 @@ void estimate(benchmark::State& state, const char* name) {
       state.SkipWithError(chosen.message().c_str());
       break;
     }
-    benchmark::DoNotOptimize(chosen->time_s);
+    double time_s = chosen->time_s;
+    benchmark::DoNotOptimize(time_s);
   }
 }
 
