@@ -74,7 +74,6 @@ constexpr int rows_at_once() {
 template <class L, class T, int R, int B, class Ahead>
 inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Ahead ahead) {
   using V = typename L::vector;
-  constexpr int count = kPartials / L::width;
   const T* w[R];
   V c[R][B];
 #pragma GCC unroll 8
@@ -84,39 +83,43 @@ inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, ind
     for (int t = 0; t < B; ++t) c[r][t] = L::broadcast(a.coefficients[(i + r) * a.batch + b + t]);
   }
   const index_t y_stride = a.y_stride;  // a copy, because y might be a's own memory for all that the compiler knows
-  float* const y = a.y + b * y_stride;
-  for (index_t k = begin; k < end; k += kPartials) {
+  constexpr int half = B > 4 ? B / 2 : B;
+  float *low = a.y + b * y_stride + begin, *high = low + half * y_stride;  // of the tokens: a pointer for each would fill the registers
+  for (index_t d = begin; d < end; d += L::width, low += L::width, high += L::width) {
+    asm("" : "+r"(low), "+r"(high));
     ahead.step();
-    for (int n = 0; n < count; ++n) {
-      const index_t d = k + n * L::width;
-      const ColumnScales<L, T, 1> scales(a, i, d);
-      V wv[R];
+    const ColumnScales<L, T, 1> scales(a, i, d);
+    V wv[R];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
+    for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
 #pragma GCC unroll 8
-      for (int t = 0; t < B; ++t) {
-        V sum = L::load_aligned(y + t * y_stride + d);
+    for (int t = 0; t < B; ++t) {
+      float* const y = t < half ? low + t * y_stride : high + (t - half) * y_stride;
+      V sum = L::load_aligned(y);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
-        L::store_aligned(y + t * y_stride + d, sum);
-      }
+      for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
+      L::store_aligned(y, sum);
     }
   }
 }
 
 /// Rows [first, last) of the list, which lie within the distance of the cursor and so in the second-level cache by now.
-template <class L, class T, int B, class Ahead>
-inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, Ahead&& ahead) {
+template <class L, class T, int B>
+inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, ReadAhead<2>& ahead, index_t passes) {
   constexpr int R = rows_at_once<L, B>();
   constexpr index_t block = 4096 / B;  // columns: 16 KiB of y
+  const auto pace = [&](auto rows, index_t columns) {
+    constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T));
+    return ahead.pace<(bytes * L::width + 63) / 64>(bytes * columns, passes, columns / L::width);
+  };
   for (index_t begin = 0; begin < a.columns; begin += block) {
     const index_t end = begin + block < a.columns ? begin + block : a.columns;
     for (index_t i = first; i < last;) {
       if (i + R <= last && share_scales<T>(a, i, i + R - 1)) {
-        add_panel<L, T, R, B>(a, i, b, begin, end, ahead(R, end - begin));
+        add_panel<L, T, R, B>(a, i, b, begin, end, pace(Constant<R>{}, end - begin));
         i += R;
       } else {
-        add_panel<L, T, 1, B>(a, i, b, begin, end, ahead(1, end - begin));
+        add_panel<L, T, 1, B>(a, i, b, begin, end, pace(Constant<1>{}, end - begin));
         ++i;
       }
     }
@@ -129,14 +132,11 @@ inline void add_rows_of_batch(const AddRows& a) {
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, distance);
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto, index_t) { ++passes; });
-  const auto pace = [&](int rows, index_t elems) {
-    return ahead.pace(rows * elems * static_cast<index_t>(sizeof(T)), passes, elems / kPartials);
-  };
   constexpr index_t at_least = 24;  // a multiple of rows_at_once() for 8, 4 and 2 tokens
   const index_t within = distance / a.list.bytes / at_least * at_least, rows = within > 0 ? within : at_least;
   for (index_t i = 0; i < a.list.row_count; i += rows) {
     const index_t end = i + rows < a.list.row_count ? i + rows : a.list.row_count;
-    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { add_row_group<L, T, decltype(size)::value>(a, i, end, b, pace); });
+    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { add_row_group<L, T, decltype(size)::value>(a, i, end, b, ahead, passes); });
   }
 }
 

@@ -113,6 +113,8 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
   using Vector = typename L::vector;
   constexpr int V = pass_vectors<L, B>();
   const int column = pass * V * L::width;
+  sums += column;
+  asm("" : "+r"(sums));  // or the compiler has a pointer for each of R * B * V sums, in memory
   const float* x = a.packed_x + b * a.x_stride + (pass * (a.x_stride / kPartials) + (a.k_begin + begin) / kPartials) * (V * B * L::width);
   Vector acc[R][B][V];
   const bool fresh = a.first && begin == 0;
@@ -122,7 +124,7 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
     for (int t = 0; t < B; ++t) {
 #pragma GCC unroll 64
       for (int v = 0; v < V; ++v) {
-        acc[r][t][v] = fresh ? L::zero() : L::load_aligned(sums + (r * B + t) * kPartials + column + v * L::width);
+        acc[r][t][v] = fresh ? L::zero() : L::load_aligned(sums + (r * B + t) * kPartials + v * L::width);
       }
     }
   }
@@ -150,14 +152,14 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) {
 #pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) L::store_aligned(sums + (r * B + t) * kPartials + column + v * L::width, acc[r][t][v]);
+      for (int v = 0; v < V; ++v) L::store_aligned(sums + (r * B + t) * kPartials + v * L::width, acc[r][t][v]);
     }
   }
 }
 
 /// `count` rows from row i of the list on, against tokens [b, b + B): sums [count, B, 64] in scratch memory.
-template <class L, class T, int B, class Ahead>
-inline void dot_group(const DotRows& a, index_t i, int count, index_t b, Ahead&& ahead) {
+template <class L, class T, int B>
+inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhead<2>& ahead, index_t passes) {
   constexpr int all = kPartials / L::width, R = L::batch_rows;
   constexpr index_t slice_elems = 4096 / B * pass_count<L, B>();  // of K: 16 KiB of x per pass
   alignas(64) float sums[(kGroupRows * B + L::width - 1) / L::width * L::width * kPartials];
@@ -165,15 +167,20 @@ inline void dot_group(const DotRows& a, index_t i, int count, index_t b, Ahead&&
     const float* saved = a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
     for (int v = 0; v < all; ++v) L::store_aligned(sums + s * kPartials + v * L::width, L::load(saved + v * L::width));
   }
+  const auto pace = [&](auto rows, index_t elems) {
+    constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T));
+    constexpr int lines = (bytes * pass_vectors<L, B>() * L::width + 63) / 64;
+    return ahead.pace<lines>(bytes * elems, passes, elems / kPartials);
+  };
   for (index_t begin = 0; begin < a.k; begin += slice_elems) {
     const index_t end = begin + slice_elems < a.k ? begin + slice_elems : a.k;
     for (int pass = 0; pass < pass_count<L, B>(); ++pass) {
       int r = 0;
       for (; r + R <= count; r += R) {
-        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, ahead(R, end - begin));
+        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<R>{}, end - begin));
       }
       for (; r < count; ++r) {
-        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, ahead(1, end - begin));
+        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<1>{}, end - begin));
       }
     }
   }
@@ -196,12 +203,9 @@ inline void dot_rows_of_batch(const DotRows& a) {
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch));
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
-  const auto pace = [&](int rows, index_t elems) {
-    return ahead.pace(rows * elems * static_cast<index_t>(sizeof(T)), passes, elems / kPartials);
-  };
   for (index_t i = 0; i < a.list.row_count; i += kGroupRows) {
     const int count = a.list.row_count - i < kGroupRows ? static_cast<int>(a.list.row_count - i) : kGroupRows;
-    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { dot_group<L, T, decltype(size)::value>(a, i, count, b, pace); });
+    for_token_blocks<L>(a.batch, [&](auto size, index_t b) { dot_group<L, T, decltype(size)::value>(a, i, count, b, ahead, passes); });
   }
 }
 

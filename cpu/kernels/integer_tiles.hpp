@@ -50,7 +50,7 @@ void dot_integers(const DotIntegers& a) {
   for_token_blocks<I>(a.batch, [&](auto, index_t) { ++passes; });
   for (index_t i = 0; i < a.list.row_count; ++i) {
     for_token_blocks<I>(a.batch, [&](auto size, index_t b) {
-      auto steps = ahead.pace(a.list.bytes, passes, a.list.bytes / 64);
+      auto steps = ahead.pace<1>(a.list.bytes, passes, a.list.bytes / 64);
       dot_integers_block<I, decltype(size)::value>(a, i, b, [&] { steps.step(); });
     });
   }

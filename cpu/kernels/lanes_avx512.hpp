@@ -33,9 +33,12 @@ struct LanesAvx512 {
     asm("" : "+v"(value));
     return value;
   }
+  /// Every second 16 bits are a weight, the others 0: one operation that shuffles, where widening and shifting are two.
   static vector load(const Bf16* p) {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    const __m512i upper_halves = _mm512_set_epi32(0xf000f, 0xe000e, 0xd000d, 0xc000c, 0xb000b, 0xa000a, 0x90009, 0x80008, 0x70007, 0x60006,
+                                                  0x50005, 0x40004, 0x30003, 0x20002, 0x10001, 0);
+    const __m512i sixteen = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper_halves, sixteen));
   }
   static vector load(const F16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   static vector load(const Int8* p) {
