@@ -26,7 +26,7 @@ struct Prices {
   Job up, down;  ///< per row and whole K; per row offered to product 2
 };
 
-/// Receives the walk of one item and makes jobs of it. Tiles beyond `merge` of a kind go into the job before.
+/// Receives the walk of one item and makes jobs of it: one per tile, or per kind of `merge` tiles in a row.
 class JobSink {
  public:
   JobSink(const Prices& prices, const Scenario& scenario, std::span<const std::uint8_t> open, double open_share, index_t merge)
@@ -57,13 +57,10 @@ class JobSink {
 
  private:
   void add(const Job& price, double rows) {
-    const bool joins = jobs.size() >= 2 && tiles_ % merge_ != 0;
-    ++tiles_;
+    if (tiles_++ % merge_ == 0) group_ = jobs.size();
     Job* job = nullptr;
-    if (joins) {
-      for (std::size_t back = 1; back <= 2 && job == nullptr; ++back) {
-        if (jobs[jobs.size() - back].what == price.what) job = &jobs[jobs.size() - back];
-      }
+    for (std::size_t i = group_; i < jobs.size(); ++i) {
+      if (jobs[i].what == price.what) job = &jobs[i];
     }
     if (job == nullptr) job = &jobs.emplace_back(Job{price.what, 0, 0, 0});
     job->bytes += rows * price.bytes;
@@ -76,6 +73,7 @@ class JobSink {
   std::span<const std::uint8_t> open_;
   double open_share_;
   index_t merge_, tiles_ = 0;
+  std::size_t group_ = 0;  ///< where the jobs begin that further tiles go into
 };
 
 /// Splits a product's demand evenly over `rows` rows.

@@ -42,7 +42,7 @@ Result<sim::Activity> activity_of(const Weights& weights, std::span<const float>
                        .active_union = static_cast<double>(seen.active_union) / units};
 }
 
-/// What the planner is asked, and how, for an executor.
+/// What the planner is asked, and how, for an executor, which must outlive the question.
 struct ExecutorQuestion {
   sim::PlanRequest request;
   sim::PlannerOptions planner;
@@ -52,10 +52,10 @@ ExecutorQuestion question_for(const Problem& problem, const sim::Activity& activ
   ExecutorQuestion question;
   question.request = {.problem = problem, .activity = activity, .residency = residency, .launch_mode = executor.launch_mode()};
   question.planner.wisdom = sim::wisdom_path();
+  question.planner.can_run = [problem, &executor](const Plan& plan) { return executor.can_run(plan, problem); };
   if (executor.device() != "cpu") return question;
   question.request.threads = options.threads;
   if (options.isa) question.request.isa = std::string(cpu::to_string(*options.isa));
-  question.planner.can_run = [problem, options](const Plan& plan) { return cpu::can_run(plan, problem, options); };
   question.planner.gemm = can_prefill(problem);
   return question;
 }

@@ -94,6 +94,7 @@ class CpuExecutor final : public Executor {
   [[nodiscard]] int workers() const override { return options_.threads; }
   [[nodiscard]] std::string profile() const override { return "host"; }
   [[nodiscard]] Plan suited(const Plan& plan, const Problem&) const override { return plan; }
+  [[nodiscard]] Status can_run(const Plan& plan, const Problem& problem) const override { return cpu::can_run(plan, problem, options_); }
 
   [[nodiscard]] Result<std::unique_ptr<LoadedLayer>> load(const Weights& weights) override {
     return std::unique_ptr<LoadedLayer>(std::make_unique<CpuLayer>(weights));

@@ -59,6 +59,8 @@ class Executor {
   [[nodiscard]] virtual sim::LaunchMode launch_mode() const { return sim::LaunchMode::graph; }
   /// The plan as this executor likes it: more parts for more workers. Its bits are those of every executor with that plan.
   [[nodiscard]] virtual Plan suited(const Plan& plan, const Problem& problem) const = 0;
+  /// Ok when it runs the plan as it is.
+  [[nodiscard]] virtual Status can_run(const Plan& plan, const Problem& problem) const = 0;
 
   /// Makes a layer ready to run. `weights` are borrowed and must outlive it.
   [[nodiscard]] virtual Result<std::unique_ptr<LoadedLayer>> load(const Weights& weights) = 0;

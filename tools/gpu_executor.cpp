@@ -99,8 +99,11 @@ class GpuExecutor final : public Executor {
     const Plan wanted = sim::plan_on(machine, problem, plan);
     // The state of a tile grows with the batch, and hidden tiles change no bit. What fits with none keeps its reason.
     Plan fitting = wanted;
-    while (fitting.hidden_tile > 32 && !gpu::can_run(fitting, problem, settings_.options).ok()) fitting.hidden_tile /= 2;
-    return gpu::can_run(fitting, problem, settings_.options).ok() ? fitting : wanted;
+    while (fitting.hidden_tile > 32 && !can_run(fitting, problem).ok()) fitting.hidden_tile /= 2;
+    return can_run(fitting, problem).ok() ? fitting : wanted;
+  }
+  [[nodiscard]] Status can_run(const Plan& plan, const Problem& problem) const override {
+    return gpu::can_run(plan, problem, settings_.options);
   }
 
   [[nodiscard]] Result<std::unique_ptr<LoadedLayer>> load(const Weights& weights) override {

@@ -113,7 +113,7 @@ TEST_CASE("every plan in every launch mode: the CPU's bits, masks and counters, 
       REQUIRE_MESSAGE(ffn.ok(), ffn.message());
       const int graph = options.launch != gpu::Launch::stream ? 1 : 0;
       fake_machine().graphs = 0;
-      for (const bool with_mask : {false, false, true}) {
+      for (const bool with_mask : {false, false, true, false}) {
         fake_machine().launches.clear();
         check_run(*ffn, on, expected, with_mask);
         CHECK(fake_machine().launches == expected_launches(plan, on.problem, options, 1, with_mask));

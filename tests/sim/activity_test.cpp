@@ -214,6 +214,10 @@ TEST_CASE("what the activation changes: squares are not additive, drelu's gate i
   problem = {128, 64, 1, DType::f32, {ActivationKind::drelu}, true};
   const Plan skipping = default_plan(problem, Strategy::row_fused, true);
   CHECK(*expected_activity(0.2, skipping, problem).up_rows == 0.4);
+  const Plan certified = default_plan(problem, Strategy::certified);  // of drelu's gate, which is open twice as often
+  Problem reglu = problem;
+  reglu.activation = {};
+  CHECK(*expected_activity(0.2, certified, problem).refined == *expected_activity(0.4, certified, reglu).refined);
   CHECK(*expected_activity(0.7, skipping, problem).up_rows == 1.0);
   problem.activation = {};
   CHECK(near(*expected_activity(0.2, skipping, problem).up_rows, 0.2));
@@ -224,6 +228,14 @@ TEST_CASE("full repair reads every row that was pushed again") {
   const Plan full = default_sign_split_plan(problem, Variant::interim, Repair::full, true, 4);
   const Activity activity = expected_activity(0.3, full, problem);
   CHECK(std::abs(*activity.down_again - 4.0 * *activity.pushed) <= 1e-12);
+}
+
+TEST_CASE("the last K tile has the share of D that is left") {
+  const Problem problem{100, 64, 1, DType::f32, {}, false};  // tiles of 64 and of 36
+  const Plan plan = default_sign_split_plan(problem, Variant::telescoping, Repair::none, true, 2);
+  const double bias = normal_quantile(0.3);
+  const double first = 1.0 - normal_cdf(-bias / 0.8), both = 1.0 - bivariate_normal_cdf(-bias / 0.8, -bias, 0.8);
+  CHECK(std::abs(*expected_activity(0.3, plan, problem).pushed - (first + both) / 2.0) <= 1e-12);
 }
 
 TEST_CASE("a plane's bound shrinks with its levels") {

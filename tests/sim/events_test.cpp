@@ -93,6 +93,24 @@ TEST_CASE("a recorded mask decides the rows of every tile") {
   CHECK(test::within(even_time->time_s, none->time_s, 1e-9));
   CHECK(uneven->time_s > 1.1 * even_time->time_s);  // all open units are the first worker's
   CHECK_FALSE(simulate(scenario, machine, std::vector<std::uint8_t>(7)).ok());
+  scenario.plan.skip = false;  // then every row is read, open or not
+  CHECK(simulate(scenario, machine, clustered)->time_s == simulate(scenario, machine)->time_s);
+}
+
+TEST_CASE("a tile is a slice, and very many tiles are fewer slices of the same time") {
+  const Machine machine = test::sample_machine();
+  Scenario scenario = even(Strategy::row_fused, false, 2, 2);
+  const auto slices_of = [](const Timeline& timeline, Slice::What what) {
+    return std::count_if(timeline.slices.begin(), timeline.slices.end(), [what](const Slice& slice) { return slice.what == what; });
+  };
+  for (const index_t tile : {1, 256}) {
+    scenario.plan.hidden_tile = tile;
+    const auto timeline = simulate(scenario, machine);
+    REQUIRE_MESSAGE(timeline.ok(), timeline.message());
+    CHECK(slices_of(*timeline, Slice::What::up) == (tile == 1 ? 4096 / 4 : 16));  // 2 · 4096 · 2 / 2048 = 8 tiles, of both kinds, for a pair of slices
+    CHECK(slices_of(*timeline, Slice::What::down) == slices_of(*timeline, Slice::What::up));
+    CHECK(test::within(timeline->time_s, predict(scenario, machine)->time_s, 1e-9));
+  }
 }
 
 TEST_CASE("a worker that is done takes items from the others") {
@@ -132,6 +150,10 @@ TEST_CASE("who waits at a barrier loads ahead") {
   const double without = simulate(scenario, machine)->time_s;
   machine.model["prefetch_bytes"].value = 65536;
   CHECK(simulate(scenario, machine)->time_s < without);
+  Scenario balanced = even(Strategy::unfused, false, 16, 2);  // where nobody waits, nobody loads ahead
+  const double with = simulate(balanced, machine)->time_s;
+  machine.model["prefetch_bytes"].value = 0.0;
+  CHECK(test::within(with, simulate(balanced, machine)->time_s, 1e-9));
 }
 
 TEST_CASE("slices of a worker do not overlap, cover every item once, and are written for a trace viewer") {
@@ -147,6 +169,7 @@ TEST_CASE("slices of a worker do not overlap, cover every item once, and are wri
     }
     std::sort(mine.begin(), mine.end(), [](const Slice& a, const Slice& b) { return a.begin_s < b.begin_s; });
     for (std::size_t i = 1; i < mine.size(); ++i) CHECK(mine[i].begin_s >= mine[i - 1].end_s);
+    for (const Slice& slice : mine) CHECK(slice.end_s > slice.begin_s);
     CHECK(mine.back().end_s <= timeline->time_s);
   }
   const NamedTimeline named[] = {{"simulated", &*timeline}, {"measured", &*timeline}};

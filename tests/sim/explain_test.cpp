@@ -96,15 +96,41 @@ TEST_CASE("the flip of the activity derives what follows from it, whatever the s
   CHECK(flip_of(fused, unfused) == 0.0);
 }
 
+TEST_CASE("flips come nearest first, whichever way they lie") {
+  const Machine machine = *find_machine("epyc-zen5-vm");
+  bool up = false, down = false, mixed = false;
+  for (const double active : {0.05, 0.3, 0.9}) {
+    const auto explanation = explain(scenario(Strategy::row_fused, true, active), scenario(Strategy::unfused, active < 0.5, active), machine);
+    REQUIRE_MESSAGE(explanation.ok(), explanation.message());
+    double before = 0;
+    for (const Flip& flip : explanation->flips) {
+      const double distance = std::abs(std::log(flip.factor));
+      CHECK(distance >= before);
+      mixed = mixed || (flip.factor < 1.0 && up);  // nearest first is not ascending here
+      (flip.factor > 1.0 ? up : down) = true;
+      before = distance;
+    }
+    up = false;
+  }
+  CHECK(down);
+  CHECK(mixed);
+}
+
 TEST_CASE("terms of the gap are the unfused schedule's less the fused one's") {
-  const Machine machine = test::sample_machine();
-  const auto explanation = explain(scenario(Strategy::row_fused), scenario(Strategy::unfused, true), machine);
+  Machine machine = test::sample_machine();
+  machine.model["imbalance"].value = 0.05;
+  Scenario fused = scenario(Strategy::row_fused);
+  fused.plan = default_sign_split_plan(kProblem, Variant::interim, Repair::selective);
+  fused.activity.repaired = 0.5;
+  const auto explanation = explain(fused, scenario(Strategy::unfused, true), machine);
   REQUIRE(explanation.ok());
   const auto json = nlohmann::json::parse(to_json(*explanation));
   for (const auto& [name, gap_s] : json["terms_gap"].items()) {
     CHECK(gap_s.get<double>() == json["terms_unfused"][name].get<double>() - json["terms_fused"][name].get<double>());
   }
   CHECK(json["terms_gap"]["barrier"].get<double>() > 0.0);
+  CHECK(json["terms_gap"]["repair"].get<double>() < 0.0);
+  CHECK(json["terms_gap"]["repair"] != json["terms_gap"]["imbalance"]);
 }
 
 TEST_CASE("different problems cannot be compared") {

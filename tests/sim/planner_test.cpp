@@ -79,8 +79,24 @@ TEST_CASE("candidates that cannot run are passed over") {
   const auto chosen = plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_skip});
   REQUIRE(chosen.ok());
   CHECK_FALSE(chosen->plan.skip);
-  const auto refuse_all = [](const Plan&) { return unsupported("nothing"); };
-  CHECK_FALSE(plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_all}).ok());
+  int asked = 0;
+  const auto refuse_all = [&](const Plan&) { return unsupported("reason " + std::to_string(asked++)); };
+  CHECK(plan_for(request(0.05), test::sample_machine(), {.can_run = refuse_all}).message() == "reason 0");
+  CHECK(asked > 1);
+}
+
+TEST_CASE("candidates: each once, and no hidden tile longer than a part but the default") {
+  for (const index_t d_ff : {100, 4096}) {
+    for (const bool gated : {false, true}) {
+      const Problem problem{1024, d_ff, 1, DType::bf16, {}, gated};
+      const std::vector<Plan> plans = candidate_plans(problem);
+      for (auto plan = plans.begin(); plan != plans.end(); ++plan) {
+        CHECK(std::count(plans.begin(), plans.end(), *plan) == 1);
+        const bool standard = plan->hidden_tile == default_plan(problem, plan->strategy, plan->skip).hidden_tile;
+        if (!standard) CHECK(plan->hidden_tile * plan->parts < d_ff + plan->parts);
+      }
+    }
+  }
 }
 
 TEST_CASE("measure takes what is measured to be fastest, and remembers it") {
@@ -191,6 +207,10 @@ TEST_CASE("a timer must be there, and must answer") {
   options.timer = [](const PlanRequest&, std::span<const Plan>) -> Result<std::vector<double>> { return std::vector<double>{}; };
   CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
   options.timer = [](const PlanRequest&, std::span<const Plan> plans) -> Result<std::vector<double>> {
+    return std::vector<double>(plans.size() + 1, 1e-3);  // one answer too many: which is whose?
+  };
+  CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
+  options.timer = [](const PlanRequest&, std::span<const Plan> plans) -> Result<std::vector<double>> {
     return std::vector<double>(plans.size(), 0.0);
   };
   CHECK_FALSE(plan_for(request(1.0), test::sample_machine(), options).ok());
@@ -234,6 +254,9 @@ TEST_CASE("matrix products replace the plan of a large batch where they take les
   PlanRequest integers = request(1.0);
   integers.problem = {1024, 4096, 64, DType::int8, {}, false, 0, Arithmetic::w8a8};
   CHECK_FALSE(gemm_time_s(integers, machine).ok());
+  const auto integer_plan = plan_for(integers, *find_machine("epyc-zen5-vm"), {.gemm = true});  // no products compute the same
+  REQUIRE_MESSAGE(integer_plan.ok(), integer_plan.message());
+  CHECK_FALSE(integer_plan->gemm);
   CHECK_FALSE(gemm_time_s(request(1.0), *find_machine("h200")).ok());
 }
 

@@ -85,6 +85,36 @@ TEST_CASE("a baseline of one region per phase costs the unfused schedule a fork 
   }
 }
 
+TEST_CASE("fused and unfused skip each for itself, and a gated sweep is of gated layers") {
+  Machine machine = test::sample_machine();
+  machine.model["gather_gap_bytes"].value = 5000;  // rows that lie apart are dear
+  const std::vector<Machine> machines{machine};
+  SweepRequest request;
+  request.shapes = {{1024, 4096}};
+  request.batches = {1};
+  request.dtypes = {DType::bf16};
+  request.actives = {0.5};
+  request.activity_of = [](const Plan& plan, const Problem&) {
+    Activity activity{.active = 0.5};
+    if (plan.skip) activity.pushed = is_fused(plan) ? 0.01 : 0.9;
+    return activity;
+  };
+  const auto points = sweep(request, machines);
+  REQUIRE_MESSAGE(points.ok(), points.message());
+  CHECK(points->front().fused_skips);
+  CHECK_FALSE(points->front().unfused_skips);
+  request.activity_of = {};
+  request.gated = true;
+  const auto gated = sweep(request, machines);
+  REQUIRE_MESSAGE(gated.ok(), gated.message());
+  double unfused = 1e9;
+  const Problem problem{1024, 4096, 1, DType::bf16, {}, true};
+  for (const Plan& plan : lossless_default_plans(problem)) {
+    if (!is_fused(plan)) unfused = std::min(unfused, predict({problem, plan, {.active = 0.5}, Residency::cold, 0, {}}, machine)->time_s);
+  }
+  CHECK(gated->front().unfused_s == unfused);
+}
+
 TEST_CASE("an empty axis and a machine that knows nothing are errors") {
   const std::vector<Machine> machines{test::sample_machine()};
   SweepRequest request = small_request();

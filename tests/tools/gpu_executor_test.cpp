@@ -13,6 +13,7 @@
 #include "scratch_directory.hpp"
 #include "seed.hpp"
 #include "signsplit/synthetic.hpp"
+#include "tools/auto_plan.hpp"
 #include "tools/device_options.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
@@ -109,6 +110,33 @@ TEST_CASE("plans suit the device: a part for every multiprocessor, tiles that fi
   const Problem problem{.d_model = 2048, .d_ff = 8192};
   const Plan plan = (*tiny)->suited(default_plan(problem, Strategy::row_fused), problem);
   CHECK(gpu::can_run(plan, problem, {}).message().find("shared memory") != std::string::npos);
+}
+
+TEST_CASE("auto on a GPU takes plans that fit it, and asks them which units are open by one that fits") {
+  reset_fake_machine();
+  FakeGpu& gpu = fake_machine().gpus[0];
+  gpu.name = "NVIDIA H200";  // whose profile there is
+  gpu.multiprocessors = 132;
+  gpu.shared_bytes_per_block = 232448;
+  const auto executor = make_executor({.device = "cuda:0"}, {});
+  REQUIRE(executor.ok());
+  const ProblemChoice large{{.d_model = 9216, .d_ff = 36864, .batch = 16, .gated = true}, 0.1};
+  Plan unsuited = sim::plan_on(*sim::find_machine("h200"), large.problem, default_plan(large.problem, Strategy::row_fused, true));
+  REQUIRE_FALSE((*executor)->can_run(unsuited, large.problem).ok());
+  const auto chosen = plan_for_executor(large, Residency::cold, **executor, {});
+  REQUIRE_MESSAGE(chosen.ok(), chosen.message());
+  CHECK((*executor)->can_run(chosen->plan, large.problem).ok());
+
+  gpu.multiprocessors = 4;
+  gpu.shared_bytes_per_block = 16 * 1024;
+  std::mt19937_64 rng(seed());
+  const Problem problem{.d_model = 64, .d_ff = 512, .batch = 5};
+  const Weights weights = gaussian_layer(problem, true, rng).pack();
+  const auto small = make_executor({.device = "cuda:0"}, {});
+  REQUIRE_FALSE((*small)->can_run(default_plan(problem, Strategy::row_fused), problem).ok());
+  const auto for_layer = plan_for_layer(weights, gaussian_input(problem, rng), 5, **small, {}, sim::PlanMode::estimate, false);
+  REQUIRE_MESSAGE(for_layer.ok(), for_layer.message());
+  CHECK((*small)->can_run(for_layer->plan, problem).ok());
 }
 
 TEST_CASE("a turn: chained or isolated, cold or warm, and what of it is timed") {
