@@ -109,7 +109,9 @@ TEST_CASE("bytes in flight: at least 48 KiB per multiprocessor, fewer stages whe
   REQUIRE(few.ok());
   CHECK(few->shape().stages == 2);
   two.stages = 1;  // one copy could not come while another is read
-  CHECK(gpu::prepare(plan, kProblem, h200(), two)->shape().stages == 2);
+  const auto fewest = gpu::prepare(plan, kProblem, h200(), two);
+  REQUIRE_MESSAGE(fewest.ok(), fewest.message());
+  CHECK(fewest->shape().stages == 2);
 }
 
 TEST_CASE("dependent launches leave room for two blocks on a multiprocessor") {

@@ -236,6 +236,7 @@ TEST_CASE("the last K tile has the share of D that is left") {
   const double bias = normal_quantile(0.3);
   const double first = 1.0 - normal_cdf(-bias / 0.8), both = 1.0 - bivariate_normal_cdf(-bias / 0.8, -bias, 0.8);
   CHECK(std::abs(*expected_activity(0.3, plan, problem).pushed - (first + both) / 2.0) <= 1e-12);
+  CHECK(std::abs(*expected_activity(0.3, plan, problem).down_again - first) <= 1e-12);  // whoever is pushed at all is read once: `both`
 }
 
 TEST_CASE("a plane's bound shrinks with its levels") {

@@ -337,6 +337,9 @@ TEST_CASE("validate --device predicts with the GPU's profile and writes it down 
     }
   }
   CHECK_FALSE(std::filesystem::exists(scratch / "kept.json"));
+  with_profile[2] = "cuda:0";  // with fewer multiprocessors: other plans suit it
+  REQUIRE(run_signsplit(scratch.path(), with_profile).exit_code == 0);
+  CHECK(Json::parse(read_text(scratch / "kept.predictions.json"))["groups"] != written["groups"]);
 }
 
 TEST_CASE("the exact mask is the CPU's: refused on a GPU before anything runs or is written") {
