@@ -43,7 +43,7 @@ inline bool share_scales(const AddRows& a, index_t first, index_t last) {
 /// As many rows at once, up to four, as 8 KiB hold.
 template <class L, class T>
 inline void add_rows_of_token(const AddRows& a) {
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T)));
   const index_t count = a.list.row_count, within = 8 * 1024 / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
@@ -128,7 +128,7 @@ inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t
 
 template <class L, class T>
 inline void add_rows_of_batch(const AddRows& a) {
-  const index_t distance = ahead_bytes(a.batch);
+  const index_t distance = ahead_bytes(a.batch, sizeof(T));
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, distance);
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto, index_t) { ++passes; });

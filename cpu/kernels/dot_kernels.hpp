@@ -200,7 +200,7 @@ inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhe
 
 template <class L, class T>
 inline void dot_rows_of_batch(const DotRows& a) {
-  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch));
+  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch, sizeof(T)));
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
   for (index_t i = 0; i < a.list.row_count; i += kGroupRows) {
@@ -215,7 +215,7 @@ void dot_rows(const DotRows& a) {
     dot_rows_of_batch<L, T>(a);
     return;
   }
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T)));
   for (index_t i = 0; i < a.list.row_count; ++i) {
     ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
   }

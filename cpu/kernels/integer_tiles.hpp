@@ -37,7 +37,7 @@ inline void dot_integers_block(const DotIntegers& a, index_t i, index_t b, Step&
 
 template <class I>
 void dot_integers(const DotIntegers& a) {
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, kBytesAhead);
   if (a.batch == 1) {
     for (index_t i = 0; i < a.list.row_count; ++i) {
       ahead.template over<1>(a.list.bytes, [&](auto& steps) {
@@ -84,7 +84,7 @@ inline void add_integers_block(const AddIntegers& a, index_t i, Ahead& ahead) {
 /// Two rows of 4 KiB lie within the distance of the cursor.
 template <class I>
 void add_integers(const AddIntegers& a) {
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, kBytesAhead);
   index_t i = 0;
   for (; i + 2 <= a.list.row_count; i += 2) {
     ahead.template over<2>(2 * a.list.bytes, [&](auto& steps) { add_integers_block<I, 2>(a, i, steps); });

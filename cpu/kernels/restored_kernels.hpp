@@ -27,7 +27,7 @@ struct RestoredDot {
 /// Rows that are restored before they are multiplied: of several tokens some, since each use of a slice of x serves all of them.
 constexpr index_t restored_rows(index_t batch) { return batch > 1 ? 12 : 1; }
 /// Rows that are asked for before the first is restored, and how many rows ahead of its use each is.
-constexpr index_t restored_rows_ahead(index_t row_bytes) { return ceil_div(ahead_bytes(1), row_bytes); }
+constexpr index_t restored_rows_ahead(index_t row_bytes) { return ceil_div(kBytesAhead, row_bytes); }
 
 /// By DType: f32, bf16, f16. (int8 weights have no residual.)
 struct RestoredKernels {
