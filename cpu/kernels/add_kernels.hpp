@@ -87,13 +87,13 @@ inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, ind
   float *low = a.y + b * y_stride + begin, *high = low + half * y_stride;  // of the tokens: a pointer for each would fill the registers
   for (index_t d = begin; d < end; d += L::width, low += L::width, high += L::width) {
     asm("" : "+r"(low), "+r"(high));
-    ahead.step();
     const ColumnScales<L, T, 1> scales(a, i, d);
     V wv[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) {
+      ahead.step(t, B);
       float* const y = t < half ? low + t * y_stride : high + (t - half) * y_stride;
       V sum = L::load_aligned(y);
 #pragma GCC unroll 8

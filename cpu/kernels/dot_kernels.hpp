@@ -132,7 +132,6 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
   for (index_t k = begin; k < end;) {
     const index_t group_end = rows.enter_group(k), stop = group_end < end ? group_end : end;
     for (; k < stop; k += kPartials, x += V * B * L::width) {
-      ahead.step();
 #pragma GCC unroll 64
       for (int v = 0; v < V; ++v) {
         Vector w[R];
@@ -140,6 +139,7 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
         for (int r = 0; r < R; ++r) w[r] = rows.at(r, k + column + v * L::width);
 #pragma GCC unroll 8
         for (int t = 0; t < B; ++t) {
+          ahead.step(v * B + t, V * B);
           const Vector xv = L::load_once(x + (v * B + t) * L::width);
 #pragma GCC unroll 4
           for (int r = 0; r < R; ++r) acc[r][t][v] = L::fma(xv, w[r], acc[r][t][v]);
