@@ -227,7 +227,7 @@ TEST_CASE("JSON that is no plan is refused in one line") {
 }
 
 TEST_CASE("the hash sees every field, and never changes") {
-  Plan changed[11];
+  Plan changed[15];
   changed[1].strategy = Strategy::unfused;
   changed[2].variant = Variant::interim;
   changed[3].repair = Repair::full;
@@ -238,9 +238,13 @@ TEST_CASE("the hash sees every field, and never changes") {
   changed[8].hidden_tile = 33;
   changed[9].k_tile = 64;
   changed[10].reduce_tile = 64;
+  for (int i = 11; i < 15; ++i) changed[i].strategy = Strategy::certified;  // which alone has a plane
+  changed[11].plane_bits = 8;
+  changed[12].plane_group = 64;
+  changed[13].placement = Placement::residual;
   std::set<std::uint64_t> hashes;
   for (const Plan& plan : changed) hashes.insert(hash(plan));
-  CHECK(hashes.size() == 11);
+  CHECK(hashes.size() == std::size(changed));
   CHECK(hash(Plan{}) == hash(Plan{}));
   CHECK(hash(Plan{}) == kHashOfDefault);
 }

@@ -237,6 +237,8 @@ TEST_CASE("what has no residual is refused in words") {
   plan.plane_bits = 7;
   CHECK(validate(plan, problem).message().find("plan.plane_bits must be 8 for placement residual (got 7)") != std::string::npos);
   plan.plane_bits = 8;
+  problem.d_model = kMaxResidualColumns;
+  CHECK(validate(plan, problem));
   problem.d_model = kMaxResidualColumns + 1;
   CHECK(validate(plan, problem).message().find("plan.placement must be beside where D is above 65536") != std::string::npos);
   problem = int8->problem();

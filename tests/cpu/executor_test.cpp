@@ -6,6 +6,7 @@
 
 #include "random_layer.hpp"
 #include "seed.hpp"
+#include "signsplit/certificate.hpp"
 #include "signsplit/cpu.hpp"
 
 namespace {
@@ -141,6 +142,44 @@ TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was r
         }
       }
     }
+  }
+}
+
+TEST_CASE("a layer without its first matrix runs the plans that restore it, and one Ffn goes from residual to residual") {
+  std::mt19937_64 rng(seed() + 5);
+  const Problem problem{192, 50, 1, DType::bf16, {}, false};
+  const Weights first = gaussian_layer(problem, true, rng).pack(), second = gaussian_layer(problem, true, rng).pack();
+  Weights without = second.clone().value();
+  REQUIRE(without.give_up_first_matrix({8, 64}));
+  const std::vector<float> x = gaussian_input(problem, rng);
+  const auto output = [&](const Weights& weights) {
+    auto ffn = cpu::Ffn::create(weights, default_plan(problem, Strategy::row_fused), 1, {1, {}});
+    REQUIRE(ffn);
+    std::vector<float> y(x.size());
+    REQUIRE(ffn->run(x, y));
+    return y;
+  };
+  Plan restores = default_plan(problem, Strategy::certified), wider = restores;
+  restores.placement = wider.placement = Placement::residual;
+  wider.plane_group = 128;
+  for (const Plan& plan : {default_plan(problem, Strategy::row_fused), default_plan(problem, Strategy::unfused, true),
+                           default_plan(problem, Strategy::sign_split), default_plan(problem, Strategy::certified), wider}) {
+    CAPTURE(to_json(plan));
+    CHECK(cpu::Ffn::create(without, plan, 1, {1, {}}).message().find("was given up for plane and residual") != std::string::npos);
+    auto ffn = cpu::Ffn::create(first, plan, 1, {1, {}});
+    REQUIRE(ffn);
+    CHECK_FALSE(ffn->rebind(without));
+    std::vector<float> y(x.size());
+    REQUIRE(ffn->run(x, y));  // on the layer that it had
+    if (plan.strategy != Strategy::sign_split) CHECK(same_bits(y, output(first)));
+  }
+  auto ffn = cpu::Ffn::create(first, restores, 1, {1, {}});
+  REQUIRE(ffn);
+  for (const auto& [layer, same] : {std::pair{&first, &first}, {&without, &second}, {&first, &first}, {&second, &second}}) {
+    REQUIRE(ffn->rebind(*layer));
+    std::vector<float> y(x.size());
+    REQUIRE(ffn->run(x, y));
+    CHECK(same_bits(y, output(*same)));
   }
 }
 

@@ -183,6 +183,9 @@ TEST_CASE("instruction sets and devices that are not there") {
   const SoundFiles scratch;
   check_run_refused(scratch, {{"--isa", "neon"}}, "--isa 'neon'");
   check_run_refused(scratch, {{"--strategy", "certified"}, {"--placement", "residual"}, {"--plane-bits", "7"}}, "plan.plane_bits must be 8");
+  for (const char* placement : {"none", "aside"}) {
+    check_run_refused(scratch, {{"--strategy", "certified"}, {"--placement", placement}}, "known are beside, residual");
+  }
   check_run_refused(scratch, {}, "SIGNSPLIT_ISA", {{"SIGNSPLIT_ISA", "neon"}});
   const auto supported = signsplit::cpu::supported_isas();
   for (const auto isa : {signsplit::cpu::Isa::avx2, signsplit::cpu::Isa::avx512}) {
