@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "gpu_machine.hpp"
 #include "lookup.hpp"
@@ -13,6 +14,60 @@ namespace {
 /// rows that follows a hole starts anew. Rows are as likely read as not, independently of their neighbours.
 double jumps_when_skipping(double structural, double rows, double read) {
   return rows > 0.0 ? std::max(std::min(structural, read), read * (1.0 - read / rows)) : 0.0;
+}
+
+/// Seconds that one thread needs for one weight element and all tokens: linear between the numbers of tokens that have a rate, in
+/// proportion beyond the last. Empty when the machine has no such rate.
+std::optional<double> seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel, double batch) {
+  double tokens = 0.0, seconds = 0.0;
+  for (const int next : kRatedBatches) {
+    const std::optional<Quantity> rate = kernel_rate(machine, isa, next == 1 ? kernel : kernel + "_" + std::to_string(next));
+    if (!rate || !(rate->value > 0.0)) return std::nullopt;
+    const double at_next = 1.0 / rate->value;
+    if (batch <= next) return seconds + (at_next - seconds) * (batch - tokens) / (next - tokens);
+    tokens = next;
+    seconds = at_next;
+  }
+  return seconds * batch / tokens;
+}
+
+/// Of a GPU: a further token costs the same whatever their number.
+std::optional<double> gpu_seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel,
+                                              const std::string& token, double batch) {
+  const std::optional<Quantity> alone = kernel_rate(machine, isa, kernel), further = kernel_rate(machine, isa, token);
+  if (!alone || !further || !(alone->value > 0.0) || !(further->value > 0.0)) return std::nullopt;
+  return 1.0 / alone->value + (batch - 1) / further->value;
+}
+
+Result<ElementTimes> element_times(const Scenario& scenario, const Machine& machine, const std::string& isa) {
+  const std::string dtype(scenario.problem.arithmetic == Arithmetic::w8a8 ? "w8a8" : to_string(scenario.problem.dtype));
+  const bool split = scenario.plan.strategy == Strategy::sign_split, streams = scenario.plan.variant == Variant::streams, gpu = is_gpu(machine);
+  const double batch = static_cast<double>(scenario.problem.batch);
+  std::string missing;
+  const auto of = [&](const std::string& kernel, const char* token) {
+    const std::optional<double> seconds = gpu ? gpu_seconds_per_element(machine, isa, kernel, token + dtype, batch)
+                                              : seconds_per_element(machine, isa, kernel, batch);
+    if (!seconds && missing.empty()) missing = kernel;
+    return seconds.value_or(0.0);
+  };
+  const auto alone = [&](const std::string& kernel) {
+    const std::optional<Quantity> rate = kernel_rate(machine, isa, kernel);
+    if ((!rate || !(rate->value > 0.0)) && missing.empty()) missing = kernel;
+    return rate && rate->value > 0.0 ? 1.0 / rate->value : 0.0;
+  };
+  ElementTimes element;
+  element.redo = of("up_" + dtype, "token_");
+  element.up = !streams ? element.redo : gpu ? of("streams_" + dtype, "token_") : batch * alone("streams_" + dtype);
+  element.down = of("down_" + dtype, "down_token_");
+  // The rows that a push reads are scattered over the K tiles; with several tokens the same kernel goes over them.
+  if (split && !gpu) element.down += alone("push_" + dtype) - alone("down_" + dtype);
+  // And product 1 keeps the sums of a piece of a row, of which the next K tile goes on.
+  if (split && !streams && !gpu) element.up += alone("pieces_" + dtype) - alone("up_" + dtype);
+  element.exact = alone("exact");
+  element.plane = batch * alone("certify");
+  if (scenario.plan.placement == Placement::residual) element.restored = alone("up_" + dtype) * model_value(machine, "restored_cost").value;
+  if (missing.empty()) return element;
+  return invalid_argument("machine " + machine.name + ": has no rate " + missing + " nor fma_f32 for isa \"" + isa + "\"");
 }
 
 /// Rows of W2: read by a push for the first time or again, and by correct.
@@ -39,32 +94,19 @@ Demand PhaseDemand::sum() const {
 
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;
-  const std::string dtype(scenario.problem.arithmetic == Arithmetic::w8a8 ? "w8a8" : to_string(scenario.problem.dtype));
   if (machine.read_bandwidth.empty()) return invalid_argument("machine " + machine.name + ": read_bandwidth has no points");
   Model model{machine, scenario.threads > 0 ? scenario.threads : std::max(machine.threads, 1), {}};
 
   const bool split = scenario.plan.strategy == Strategy::sign_split, streams = scenario.plan.variant == Variant::streams;
   const bool certified = scenario.plan.strategy == Strategy::certified;
-  const char* down = split && !is_gpu(machine) ? "push_" : "down_";
-  const std::string names[] = {(streams ? "streams_" : "up_") + dtype, down + dtype, "token_" + dtype, "exact", "certify",
-                               "down_token_" + dtype};
-  double seconds[6] = {};
-  for (int i = 0; i < 6; ++i) {
-    const std::optional<Quantity> rate = kernel_rate(machine, isa, names[i]);
-    if (!rate || !(rate->value > 0.0)) {
-      return invalid_argument("machine " + machine.name + ": has no rate " + names[i] + " nor fma_f32 for isa \"" + isa + "\"");
-    }
-    seconds[i] = 1.0 / rate->value;
-  }
   const double batch = static_cast<double>(scenario.problem.batch);
-  // The kernels for several tokens load, convert and fold in another way than those for one: they begin with some tokens' cost.
-  const double entry = batch > 1 && !is_gpu(machine) ? model_value(machine, "batch_entry").value : 0.0;
-  model.element = {seconds[0] + (batch - 1 + entry) * seconds[2], seconds[1] + (batch - 1) * seconds[5], seconds[3], batch * seconds[4]};
-  if (scenario.plan.placement == Placement::residual) model.element.restored = seconds[0] * model_value(machine, "restored_cost").value;
+  const Result<ElementTimes> element = element_times(scenario, machine, isa);
+  if (!element.ok()) return element.status();
+  model.element = *element;
   model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.cache_efficiency = is_gpu(machine) ? model.stream_efficiency : model_value(machine, "cache_efficiency").value;
   model.overlap_loss = model_value(machine, certified ? "certified_overlap_loss"
-                                            : !split  ? "overlap_loss"
+                                            : !split  ? batch > 1 && !is_gpu(machine) ? "batch_overlap_loss" : "overlap_loss"
                                             : streams ? "streams_overlap_loss"
                                                       : "split_overlap_loss").value;
   model.cache_overlap_loss = is_gpu(machine) ? model.overlap_loss : model_value(machine, "cache_overlap_loss").value;
@@ -74,10 +116,14 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   model.imbalance = model_value(machine, "imbalance").value;
   const char* piece = streams ? "streams_overhead_s" : split ? "push_overhead_s" : "piece_overhead_s";
   const char* batch_piece = streams ? "streams_batch_s" : split ? "push_batch_s" : "piece_batch_s";
-  model.piece = model_value(machine, piece).value * batch;
+  model.piece = model_value(machine, batch > 1 && split && !is_gpu(machine) ? streams ? "streams_token_s" : "push_token_s" : piece).value * batch;
+  model.most_per_thread = is_gpu(machine) || batch == 1 ? std::numeric_limits<double>::infinity() : model_value(machine, "batch_read_rate").value;
   if (is_gpu(machine)) return model;
-  if (batch > 1) model.piece += model_value(machine, batch_piece).value;
-  if (scenario.plan.variant == Variant::telescoping) model.piece *= model_value(machine, "telescoping_share").value;
+  if (batch > 1) model.fold = model_value(machine, batch_piece).value;
+  if (scenario.plan.variant == Variant::telescoping) {
+    model.piece *= model_value(machine, "telescoping_share").value;
+    model.fold *= model_value(machine, "telescoping_share").value;
+  }
   model.row = model_value(machine, "row_overhead_s").value + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
   if (certified) model.unit = model_value(machine, "certify_overhead_s").value * batch;
   if (split) {
@@ -90,7 +136,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
 namespace {
 
 /// What a row piece of the gate costs of one of W1, beyond its elements.
-constexpr double kGatePiece = 0.2;
+constexpr double kGatePiece = 0.2, kGateFold = 0.6;
 
 Demand up_demand(const Scenario& scenario, const Model& model, const Structure& structure, const Statistics& bytes) {
   const double row = static_cast<double>(structure.row_bytes), units = static_cast<double>(scenario.problem.d_ff);
@@ -105,10 +151,12 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   const double refined = static_cast<double>(bytes.refined);
   const double rows = restores ? refined + (gate_first ? static_cast<double>(bytes.bytes_up) / row : 0.0) : read / row;
   // Activation, and what sign_split decides, come once per unit; of the folding of a gate's row little is left beside them.
-  const double pieces = (certified ? rows / matrices : static_cast<double>(structure.up_pieces)) * (1.0 + kGatePiece * (matrices - 1.0));
+  const double row_pieces = certified ? rows / matrices : static_cast<double>(structure.up_pieces);
+  const double folded = scenario.plan.strategy == Strategy::sign_split ? row_pieces * (1.0 + kGateFold * (matrices - 1.0)) : rows;
+  const double pieces = row_pieces * (1.0 + kGatePiece * (matrices - 1.0));
   Demand demand;
   demand.stream_bytes = read + static_cast<double>(bytes.bytes_plane + bytes.bytes_scales);
-  demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece;
+  demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece + folded * model.fold;
   demand.misses = pieces;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
@@ -147,7 +195,9 @@ PhaseDemand demand_of(Phase phase, const Scenario& scenario, const Model& model,
 
 double footprint_of(const Scenario& scenario, const Machine& machine, const Statistics& bytes) {
   if (scenario.residency == Residency::cold) return machine.read_bandwidth.back().working_set_bytes * 1e6;
-  return static_cast<double>(weight_bytes(bytes) - bytes.bytes_up_again - bytes.bytes_down_again);
+  const double read = static_cast<double>(weight_bytes(bytes) - bytes.bytes_up_again - bytes.bytes_down_again);
+  if (is_gpu(machine)) return read;
+  return std::max(read, static_cast<double>(weight_bytes(scenario.problem)));
 }
 
 double tile_bytes_of(const Scenario& scenario, const Structure& structure) {
@@ -165,8 +215,23 @@ double memory_share(const Model& model, int workers, double footprint) {
 }
 
 double stream_rate(const Model& model, int workers, double footprint) {
-  const double memory = memory_share(model, workers, footprint);
-  return bandwidth(model.machine, workers, footprint) * (model.cache_efficiency + memory * (model.stream_efficiency - model.cache_efficiency));
+  const double curve = bandwidth(model.machine, workers, footprint), memory = memory_share(model, workers, footprint);
+  const double from_memory = std::min(curve * model.stream_efficiency, workers * model.most_per_thread), from_cache = curve * model.cache_efficiency;
+  const double rate = from_cache + memory * (from_memory - from_cache);
+  // Every second call goes backwards through its parts: it finds what the last one left in the cores' own caches.
+  const double own = own_caches_bytes(model.machine, workers);
+  if (is_gpu(model.machine) || footprint <= own || footprint > model.machine.read_bandwidth.back().working_set_bytes) return rate;
+  const double kept = own / footprint, near = std::max(rate, bandwidth(model.machine, workers, own) * model.cache_efficiency);
+  return 1.0 / (kept / near + (1.0 - kept) / rate);
+}
+
+/// What the longer of two things that go on side by side does not hide of the shorter: `loss` of it where both take equally long, and
+/// less the more unequal they are. The times add up like the sides of a rectangle to its diagonal, but with a power of ln 2 / ln (1 + loss).
+double not_hidden(double a, double b, double loss) {
+  const double longer = std::max(a, b), shorter = std::min(a, b);
+  if (!(shorter > 0.0) || !(loss > 0.0)) return 0.0;
+  const double power = std::log(2.0) / std::log1p(loss);
+  return longer * (std::pow(1.0 + std::pow(shorter / longer, power), 1.0 / power) - 1.0);
 }
 
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
@@ -180,7 +245,7 @@ PhaseTime time_of(const Demand& demand, double share, int workers, double footpr
   const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.
-  const double serial = loss * std::min(busy, stream) + again + waits;
+  const double beside = is_gpu(model.machine) ? loss * std::min(busy, stream) : not_hidden(busy, stream, loss), serial = beside + again + waits;
   return {stream, std::max(0.0, busy - stream) + serial, serial};
 }
 

@@ -9,6 +9,7 @@ namespace signsplit::sim {
 /// Seconds that one thread needs for one weight element of each kernel, whatever the batch.
 struct ElementTimes {
   double up = 0, down = 0, exact = 0, plane = 0;
+  double redo = 0;      ///< product 1 once more, whatever the variant
   double restored = 0;  ///< placement residual: what a weight takes beside its multiplication, whatever the batch
 };
 
@@ -18,7 +19,9 @@ struct Model {
   int threads = 1;
   ElementTimes element;
   double stream_efficiency = 1, cache_efficiency = 1, overlap_loss = 0, cache_overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0;
+  double most_per_thread = 0;  ///< bytes per second that a thread gets from main memory at most
   double piece = 0;  ///< thread seconds per row piece of product 1, all tokens
+  double fold = 0;   ///< the same for having several tokens, and of every matrix
   double row = 0;    ///< the same per row of product 2
   double unit = 0;   ///< the same per unit that a certificate judges
   double redo = 0;   ///< the same per row that sign_split computes once more

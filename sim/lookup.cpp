@@ -55,13 +55,17 @@ struct DerivedRate {
 };
 constexpr DerivedRate kDerivedRates[] = {
     {"down_token_f32", 0.40}, {"down_token_bf16", 0.40}, {"down_token_f16", 0.40}, {"down_token_int8", 0.40}, {"down_token_w8a8", 0.40},
+    {"pieces_f32", 0.30}, {"pieces_bf16", 0.25}, {"pieces_f16", 0.25}, {"pieces_int8", 0.20}, {"pieces_w8a8", 0.20},
     {"push_f32", 0.25}, {"push_bf16", 0.20}, {"push_f16", 0.20}, {"push_int8", 0.16}, {"push_w8a8", 0.16},
     {"up_f16", 0.25}, {"down_f16", 0.20}, {"token_f16", 0.40}, {"streams_f16", 0.15},
-    {"up_int8", 0.20}, {"down_int8", 0.16}, {"token_int8", 0.40}, {"streams_int8", 0.12},
+    {"up_int8", 0.30}, {"down_int8", 0.24}, {"token_int8", 0.40}, {"streams_int8", 0.12},
     {"up_w8a8", 0.50}, {"down_w8a8", 0.40}, {"token_w8a8", 0.80}, {"streams_w8a8", 0.12},
-    {"up_f32", 0.30},  {"up_bf16", 0.25},  {"down_f32", 0.25},     {"down_bf16", 0.20},     {"token_f32", 0.40},
+    {"up_f32", 0.36},  {"up_bf16", 0.36},  {"down_f32", 0.30},     {"down_bf16", 0.30},     {"token_f32", 0.40},
     {"token_bf16", 0.40}, {"streams_f32", 0.18}, {"streams_bf16", 0.15}, {"exact", 0.002}, {"certify", 0.8},
 };
+
+/// The same of what a further token adds on a CPU, which converts and loads no weight again.
+constexpr double kFurtherToken = 0.65;
 
 const Rate* find_rate(const Machine& machine, std::string_view isa, std::string_view name) {
   for (const Rate& rate : machine.rates) {
@@ -113,10 +117,23 @@ double weighted_squares(const Terms& terms, const Terms& relative) {
 
 }  // namespace
 
+int tokens_of_rate(std::string_view name) {
+  for (const int tokens : kRatedBatches) {
+    if (tokens > 1 && name.ends_with("_" + std::to_string(tokens))) return tokens;
+  }
+  return 1;
+}
+
 double bandwidth(const Machine& machine, int threads, double working_set_bytes) {
   const auto curves = neighbours(machine, threads);
   const double read = between(curves, threads, along(curves[0], working_set_bytes), along(curves[1], working_set_bytes));
   return is_gpu(machine) ? gpu_bandwidth(machine, threads, read, gpu_latency_s(machine, working_set_bytes)) : read;
+}
+
+double own_caches_bytes(const Machine& machine, int threads) {
+  if (machine.levels.size() < 2) return 1.0;
+  const CacheLevel& level = machine.levels[machine.levels.size() - 2];
+  return std::max(1.0, level.capacity_bytes.value * std::max(1, threads / std::max(1, level.shared_by_units)));
 }
 
 double dram_bandwidth(const Machine& machine, int threads) {
@@ -138,6 +155,12 @@ std::optional<Quantity> kernel_rate(const Machine& machine, std::string_view isa
   if (const Rate* rate = find_rate(machine, isa, name)) return rate->per_s;
   const Rate* fma = find_rate(machine, isa, "fma_f32");
   if (fma == nullptr) return std::nullopt;
+  if (const int tokens = tokens_of_rate(name); tokens > 1) {
+    const std::optional<Quantity> alone = kernel_rate(machine, isa, name.substr(0, name.size() - 2));
+    if (!alone) return std::nullopt;
+    const double seconds = 1.0 / alone->value + (tokens - 1) / (0.5 * kFurtherToken * fma->per_s.value);
+    return Quantity{1.0 / seconds, "elem/s", Kind::assumed, "derived from the rate of one token and fma_f32", 0.0};
+  }
   for (const DerivedRate& derived : kDerivedRates) {
     if (derived.name == name) {
       return Quantity{0.5 * derived.share * fma->per_s.value, "elem/s", Kind::assumed, "derived from fma_f32", 0.0};

@@ -12,11 +12,18 @@ namespace signsplit::sim {
 /// Read bandwidth of all threads together, interpolated in the logarithms along the working set, linearly between thread
 /// counts; beyond the curve its last value. The machine has at least one point.
 [[nodiscard]] double bandwidth(const Machine& machine, int threads, double working_set_bytes);
+/// Of the caches up to the second from outside, which some threads share with no neighbour.
+[[nodiscard]] double own_caches_bytes(const Machine& machine, int threads);
 /// The main-memory end of the curve.
 [[nodiscard]] double dram_bandwidth(const Machine& machine, int threads);
 
 /// A cost at a number of threads, linear in log2(threads) between entries and beyond the last two. Not negative.
 [[nodiscard]] double thread_cost(const std::vector<ThreadCost>& costs, int threads);
+
+/// Numbers of tokens at which a CPU's kernels of product 1 and 2 have a rate: "up_f32" of one, "up_f32_2" of two, ...
+inline constexpr int kRatedBatches[] = {1, 2, 4, 8};
+/// The number of tokens in the name of a rate; 1 where it names none.
+[[nodiscard]] int tokens_of_rate(std::string_view name);
 
 /// A kernel's rate. Where the profile has none it is derived from fma_f32 of the same instruction set and `assumed`;
 /// empty when it has no fma_f32 either.

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "figure_fields.hpp"
+#include "lookup.hpp"
 #include "model_fields.hpp"
 #include "signsplit/sim/machine.hpp"
 #include "units.hpp"
@@ -211,10 +212,12 @@ bool is_rate_name(std::string_view name) {
   for (const char* known : {"fma_f32", "certify", "exact", "dot_int8", "convert_bf16", "convert_f16", "convert_int8"}) {
     if (name == known) return true;
   }
-  for (const std::string_view prefix : {"up_", "down_token_", "down_", "push_", "streams_", "token_"}) {
+  for (const std::string_view prefix : {"up_", "down_token_", "down_", "pieces_", "push_", "streams_", "token_"}) {
     if (!name.starts_with(prefix)) continue;
-    for (const char* type : {"f32", "bf16", "f16", "int8", "w8a8"}) {
-      if (name.substr(prefix.size()) == type) return true;
+    const bool by_tokens = prefix == "up_" || prefix == "down_";
+    const std::string_view rest = name.substr(prefix.size()), type = by_tokens && tokens_of_rate(rest) > 1 ? rest.substr(0, rest.size() - 2) : rest;
+    for (const char* known : {"f32", "bf16", "f16", "int8", "w8a8"}) {
+      if (type == known) return true;
     }
   }
   return false;

@@ -15,7 +15,7 @@ struct ModelField {
 inline constexpr ModelField kModelFields[] = {
     {"stream_efficiency", "1", 1.0},   // bandwidth that the kernels' row streams reach, share of a pure load loop's
     {"cache_efficiency", "1", 1.0},    // the same where a cache holds the weights
-    {"overlap_loss", "1", 0.3},       // share of the smaller of stream and arithmetic that is not hidden
+    {"overlap_loss", "1", 0.15},       // share of the smaller of stream and arithmetic that is not hidden
     {"cache_overlap_loss", "1", 0.05},  // the same where a cache holds the weights; every schedule
     {"gather_gap_rows", "1", 3.0},     // ... but not more than so many rows' bytes
     {"split_overlap_loss", "1", 0.8},  // overlap_loss of sign_split
@@ -27,7 +27,10 @@ inline constexpr ModelField kModelFields[] = {
     {"telescoping_share", "1", 0.8},   // what a row piece of telescoping, which keeps no sums for a repair, costs of one of interim
     {"redo_overhead_s", "s", 2.5e-8},    // sign_split: per row and token that is computed once more, beyond its elements
     {"quantize_rate", "B/s", 4e9},     // certified: x is quantized by one thread before the workers start
-    {"batch_entry", "1", 2.0},         // more than one token: what the kernels for a batch cost before its first, in tokens
+    {"batch_read_rate", "B/s", 2.4e10},  // ... that a thread gets from main memory at most
+    {"batch_overlap_loss", "1", 0.15},  // overlap_loss of several tokens
+    {"push_token_s", "s", 2.4e-8},  // sign_split, several tokens: per row piece and token
+    {"streams_token_s", "s", 3e-8},  // ... with streams
     {"piece_batch_s", "s", 5e-8},      // ... and per row piece of product 1
     {"streams_batch_s", "s", 1.6e-7},  // ... of sign_split's streams
     {"thread_wait_s", "s", 3e-6},      // more than one thread: what a call's fork and join take beyond those of an empty loop
@@ -46,8 +49,8 @@ inline constexpr ModelField kModelFields[] = {
     {"exchange_rate", "B/s", 5e10},    // what one core wrote and another reads: x, h and the partial sums of y
     {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
-    {"error", "1", 0.20},              // relative half width of what the equations leave out, 90 %, weights from main memory
-    {"cache_error", "1", 0.27},        // the same of weights in a cache
+    {"error", "1", 0.16},              // relative half width of what the equations leave out, 90 %, weights from main memory
+    {"cache_error", "1", 0.22},        // the same of weights in a cache
     {"gap_error", "1", 0.03},          // the same of the difference of two schedules, share of the time
 };
 

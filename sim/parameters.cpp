@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fit.hpp"
+#include "gpu_machine.hpp"
 #include "lookup.hpp"
 #include "model_fields.hpp"
 
@@ -35,7 +36,12 @@ std::vector<Parameter> parameters_of(const Machine& machine, const Scenario& sce
     if (machine.kind != "gpu") break;
     all.push_back({path, quantity.unit, quantity.value, [path = path](Machine& m, double factor) { m.figures[path].value *= factor; }});
   }
-  for (const std::string& name : {"up_" + dtype, "down_" + dtype, "push_" + dtype, "streams_" + dtype, "token_" + dtype, "down_token_" + dtype, std::string("exact"), std::string("certify")}) {
+  std::vector<std::string> rates{"up_" + dtype, "down_" + dtype, "pieces_" + dtype, "push_" + dtype, "streams_" + dtype, "exact", "certify"};
+  if (is_gpu(machine)) rates.insert(rates.end(), {"token_" + dtype, "down_token_" + dtype});
+  for (const int tokens : kRatedBatches) {
+    if (tokens > 1 && !is_gpu(machine)) rates.insert(rates.end(), {"up_" + dtype + "_" + std::to_string(tokens), "down_" + dtype + "_" + std::to_string(tokens)});
+  }
+  for (const std::string& name : rates) {
     const std::optional<Quantity> rate = kernel_rate(machine, isa, name);
     if (!rate) continue;
     all.push_back({"rates." + name, "elem/s", rate->value, [isa, name, rate](Machine& m, double factor) {

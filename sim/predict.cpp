@@ -53,7 +53,7 @@ double repair_s(const Scenario& scenario, const Structure& structure, const Stat
   const double repaired = static_cast<double>(bytes.repaired), redone = static_cast<double>(bytes.redone) * matrices;
   const double rechecked = static_cast<double>(bytes.rechecked) * matrices;
   return std::max(repaired * elements * model.element.down / workers, repaired * row / cache) +
-         std::max(redone * (elements * model.element.up + model.redo) / workers, redone * row / cache) +
+         std::max(redone * (elements * model.element.redo + model.redo) / workers, redone * row / cache) +
          rechecked * elements * model.element.exact / workers;
 }
 

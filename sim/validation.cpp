@@ -60,16 +60,20 @@ Choice measured_choice(const Pair& pair) {
 /// Right and taken decisions of one predictor.
 struct Tally {
   int right = 0, decided = 0, abstained = 0, groups = 0;
+  int measurable = 0, abstained_measurable = 0;  ///< of those that measuring can decide
   void add(Choice choice, Choice truth) {
     ++groups;
     if (choice == Choice::abstain) ++abstained;
+    if (truth != Choice::abstain) ++measurable;
+    if (truth != Choice::abstain && choice == Choice::abstain) ++abstained_measurable;
     if (choice == Choice::abstain || truth == Choice::abstain) return;
     ++decided;
     if (choice == truth) ++right;
   }
   [[nodiscard]] DecisionScore score() const {
     return {decided > 0 ? static_cast<double>(right) / decided : 0.0,
-            groups > 0 ? static_cast<double>(abstained) / groups : 0.0};
+            groups > 0 ? static_cast<double>(abstained) / groups : 0.0,
+            measurable > 0 ? static_cast<double>(abstained_measurable) / measurable : 0.0};
   }
 };
 
@@ -140,6 +144,7 @@ void summarise_groups(ValidationSummary& summary, const std::map<std::string, Gr
   summary.decided = ours.decided;
   summary.decision_accuracy = ours.score().decision_accuracy;
   summary.abstain_rate = ours.score().abstain_rate;
+  summary.abstain_where_measurable = ours.score().abstain_where_measurable;
   summary.gap_median_abs_s = median(gap_errors);
   summary.naive.roofline = roofline.score();
   summary.naive.roofline_launch = roofline_launch.score();

@@ -69,6 +69,10 @@ std::vector<ValidationCase> development() {
       plain(1536, 6144, kF32, 0.2, kCold),      plain(3072, 8192, kBf16, 0.05, kCold),    plain(3072, 8192, kBf16, 0.5, kCold),
       gated(1280, 3456, kBf16, 0.1, kWarm),     gated(3072, 8192, kBf16, 0.15, kCold),    plain(1152, 4608, kBf16, 0.1, kCold, 8),
       plain(1280, 5120, kInt8, 0.1, kWarm),     plain(3072, 8192, kInt8, 0.1, kCold),     gated(1536, 4096, kInt8, 0.2, kCold, 2),
+      plain(600, 2500, kF32, 0.3, kWarm, 2),    plain(360, 1300, kBf16, 0.4, kWarm, 2),   plain(1152, 4608, kF32, 0.4, kCold, 4),
+      plain(2304, 9216, kInt8, 0.1, kCold, 2),  plain(896, 3584, kInt8, 0.2, kWarm, 4),   plain(500, 2222, kBf16, 0.2, kCold, 5),
+      plain(1792, 7168, kBf16, 0.1, kCold, 3),  plain(1280, 5120, kBf16, 0.1, kWarm, 8),  plain(2304, 6144, kF32, 0.15, kCold, 2),
+      plain(3072, 8192, kBf16, 0.1, kCold, 8),  gated(1280, 5120, kBf16, 0.25, kWarm, 2), plain(600, 2500, kInt8, 0.1, kCold, 8),
   };
 }
 

@@ -90,6 +90,8 @@ void print_summary(const ValidationRun& run, const Context& context) {
   context.print("  {:<24} {:>10} {:>10} {:>12}\n", "any two schedules?", "right", "abstains", "");
   print_score(context, "signsplit", s.pair_decisions.decision_accuracy, s.pair_decisions.abstain_rate, "-");
   print_score(context, "roofline + launch", s.naive.roofline_launch_pairs.decision_accuracy, s.naive.roofline_launch_pairs.abstain_rate, "-");
+  context.print("  where measuring can decide, signsplit abstains on {} of fused or unfused, on {} of any two schedules\n",
+                percent_text(s.abstain_where_measurable), percent_text(s.pair_decisions.abstain_where_measurable));
   context.print("  {:<34} {:>7} {:>10} {:>10} {:>10}\n", "errors by schedule", "points", "mean", "signed", "worst");
   for (const sim::StrategyErrors& e : s.strategies) {
     context.print("  {:<34} {:>7} {:>10} {:>+8.1f} % {:>+8.1f} %\n", e.label, e.points, percent_text(e.mape), 100 * e.bias, 100 * e.worst);

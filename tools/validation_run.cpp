@@ -208,7 +208,9 @@ void score(ValidationRun& run, const sim::Machine& machine, const ValidationOpti
 }
 
 Json score_json(const sim::DecisionScore& score) {
-  return {{"decision_accuracy", score.decision_accuracy}, {"abstain_rate", score.abstain_rate}};
+  return {{"decision_accuracy", score.decision_accuracy},
+          {"abstain_rate", score.abstain_rate},
+          {"abstain_where_measurable", score.abstain_where_measurable}};
 }
 
 Json score_json(const sim::DecisionScore& score, double mape) {
@@ -290,6 +292,7 @@ Json summary_json(const sim::ValidationSummary& s) {
           {"decided", s.decided},
           {"decision_accuracy", s.decision_accuracy},
           {"abstain_rate", s.abstain_rate},
+          {"abstain_where_measurable", s.abstain_where_measurable},
           {"mape", s.mape},
           {"p95_ape", s.p95_ape},
           {"bias", s.bias},

@@ -71,7 +71,8 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
   CHECK(thread_cost(now.barrier_s, 2) == 3.0 * thread_cost(machine.barrier_s, 2));
   CHECK(model_value(now, "thread_wait_s").value == 2e-6);
   CHECK(model_value(now, "exchange_rate").value == 4e9);
-  CHECK(model_value(now, "push_overhead_s").value == 3e-8);
+  CHECK(model_value(now, "push_overhead_s").value == 3e-8 * std::sqrt(2.0));  // of one token
+  CHECK(model_value(now, "push_token_s") == model_value(machine, "push_token_s"));
   CHECK(now.rates == machine.rates);
   CHECK(now.read_bandwidth == machine.read_bandwidth);
 }

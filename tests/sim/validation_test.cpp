@@ -63,6 +63,7 @@ TEST_CASE("summary of hand-worked points") {
   CHECK(s.decided == 2);
   CHECK(s.decision_accuracy == 0.5);
   CHECK(s.abstain_rate == 0.25);
+  CHECK(s.abstain_where_measurable == 1.0 / 3);  // d of a, b and d
   check_close(s.mape, (0.1 + 10.0 / 90 + 0.1 + 0.5 / 100.5 + 0.25 + 0.5) / 9);
   CHECK(s.p95_ape == 0.5);
   check_close(s.gap_median_abs_s, (9.5 + 20.0) / 2);  // 0, 20, 9.5, 20
@@ -74,6 +75,7 @@ TEST_CASE("naive predictors") {
   // Decidable: a (fuse), b (keep), d (fuse). roofline ties on a, c and d, and says keep on b.
   CHECK(naive.roofline.decision_accuracy == 1.0);
   CHECK(naive.roofline.abstain_rate == 0.75);
+  CHECK(naive.roofline.abstain_where_measurable == 2.0 / 3);
   // With the launch it says fuse on a, c, d and keep on b.
   CHECK(naive.roofline_launch.decision_accuracy == 1.0);
   CHECK(naive.roofline_launch.abstain_rate == 0.0);

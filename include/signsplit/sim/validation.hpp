@@ -28,6 +28,7 @@ struct ValidationPoint {
 struct DecisionScore {
   double decision_accuracy = 0;  ///< right decisions among those taken on decidable groups, 0..1; 0 when there were none
   double abstain_rate = 0;       ///< share of all groups that it called too close
+  double abstain_where_measurable = 0;  ///< the same of the decidable groups alone; 0 when there were none
 };
 
 /// The points of one schedule, over all groups.
@@ -41,7 +42,7 @@ struct ValidationSummary {
   int points = 0;   ///< points with a prediction and a measurement; others are left out
   int groups = 0;   ///< groups with a fused and an unfused point
   int decided = 0;  ///< decidable groups on which the simulator took a decision
-  double decision_accuracy = 0, abstain_rate = 0;
+  double decision_accuracy = 0, abstain_rate = 0, abstain_where_measurable = 0;
   double mape = 0;             ///< mean |predicted − measured| / measured
   double p95_ape = 0;
   double bias = 0;             ///< mean of predicted / measured − 1
