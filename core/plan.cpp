@@ -141,6 +141,14 @@ Status validate_sizes(const Plan& plan, const Problem& problem) {
   return {};
 }
 
+/// The K tile with which certified judges rows again in their middle, 0 where that does not pay: halves below 2 KiB are read no faster than
+/// whole rows. Thirds and quarters save more bytes and less time.
+index_t half_row(const Problem& problem) {
+  const index_t half = round_up(ceil_div(problem.d_model, 2), kAccumulators);
+  const bool pays = problem.batch == 1 && problem.dtype != DType::int8 && half * dtype_bytes(problem.dtype) >= 2048;
+  return pays ? half : 0;
+}
+
 }  // namespace
 
 Status validate(const Plan& plan, const Problem& problem) {
@@ -172,6 +180,7 @@ Plan default_plan(const Problem& problem, Strategy strategy, bool skip) {
     plan.plane_bits = 8;
     plan.plane_group = kAccumulators;
     plan.placement = Placement::beside;
+    plan.k_tile = half_row(problem);
   }
   return plan;
 }

@@ -23,11 +23,21 @@ __attribute__((always_inline)) inline void TileSink::ask_for_first_survivors() c
   }
 }
 
+/// What the next survivor's row is judged with again.
+void TileSink::keep_bounds(index_t unit) {
+  const index_t borders = k_tile_count(run_.plan, run_.shape) - 1;
+  for (index_t n = 0; n < borders; ++n) tile_.remains[survivors_ * borders + n] = tile_.panel_remains[n * kPanelRows + unit % kPanelRows];
+  tile_.offsets[survivors_] = run_.certificate->offset_at(unit);
+  tile_.places[survivors_] = static_cast<std::uint32_t>(survivors_);
+}
+
 /// Finds the tile's survivors.
 void TileSink::certify(HiddenRange hidden) {
   const Certificate& c = *run_.certificate;
   const index_t first = first_panel(hidden.begin), panels = panels_spanned(hidden.begin, hidden.end);
-  CertifyPanel a{nullptr, c.layout(), run_.workspace.x_tokens, run_.problem.batch, c.threshold(), tile_.certify_sums};
+  const index_t tile_groups = judges_again_ ? run_.plan.k_tile / run_.plan.plane_group : 0;
+  CertifyPanel a{nullptr,       c.layout(),         run_.workspace.x_tokens, run_.problem.batch,
+                 c.threshold(), tile_.certify_sums, tile_groups,             tile_.panel_remains};
   survivors_ = 0;
   for (index_t p = first; p < first + panels; ++p) {
     a.panel = reinterpret_cast<const unsigned char*>(c.panel(p));
@@ -36,7 +46,9 @@ void TileSink::certify(HiddenRange hidden) {
     const index_t before = survivors_;
     for (auto left = static_cast<unsigned>(static_cast<std::uint16_t>(~verdict.certified)); left != 0; left &= left - 1) {
       const index_t unit = p * kPanelRows + std::countr_zero(left);
-      if (unit >= hidden.begin && unit < hidden.end) tile_.survivors[survivors_++] = unit;
+      if (unit < hidden.begin || unit >= hidden.end) continue;
+      if (judges_again_) keep_bounds(unit);
+      tile_.survivors[survivors_++] = unit;
     }
     if (run_.residual != nullptr && survivors_ > before) keep_planes(p, before);
   }
@@ -45,21 +57,46 @@ void TileSink::certify(HiddenRange hidden) {
   statistics_.bytes_plane += static_cast<std::uint64_t>(panels * c.layout().bytes());
 }
 
-/// The canonical sums of the survivors, in their order; then the rows of W2 that the tile before has left.
-void TileSink::dot_survivors(HiddenRange hidden) {
+/// The canonical sums of the survivors, in their order; then the rows of W2 that the tile before has left. Rows that are judged again
+/// come by K tiles, and those that are proven closed by their sums so far are dropped between two. (What comes after a K tile is
+/// asked for as if none were.)
+void TileSink::dot_survivors(HiddenRange hidden, KRange k) {
+  if (!judges_again_) {
+    if (!k.first) return;
+    k = whole_row();
+  }
+  if (!k.first) drop_closed(k.begin / run_.plan.k_tile - 1);
   const Units survivors{tile_.survivors, static_cast<std::size_t>(survivors_)};
   const Units deferred{tile_.deferred, static_cast<std::size_t>(deferred_)};
   const RowList plane = plane_after(hidden);
-  const RowList after = deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row()) : plane;
+  const RowList after = !k.last ? rows_of(first_matrix(), survivors, {k.end, std::min(k.end + k.size(), run_.shape.d_padded)})
+                        : deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row())
+                                        : plane;
   if (!y_begun_) ask_for_y();
   if (run_.residual != nullptr) {
     dot_restored(survivors, after);
   } else {
-    dot(first_matrix(), rows_of(first_matrix(), survivors, whole_row()), whole_row(), nullptr, tile_.pre, nullptr, after);
+    dot(first_matrix(), rows_of(first_matrix(), survivors, k), k, tile_.pre_partials, tile_.pre, nullptr, after);
   }
+  if (!k.last) return;
   if (deferred_ > 0) begin_y();
   add_rows(rows_of(Matrix::down, deferred, whole_row()), tile_.deferred_coefficients, plane);
   deferred_ = 0;
+}
+
+/// Drops the survivors whose sums before border n between K tiles, and what remains, stay below the threshold.
+void TileSink::drop_closed(index_t n) {
+  const index_t borders = k_tile_count(run_.plan, run_.shape) - 1;
+  const float threshold = run_.certificate->threshold();
+  index_t kept = 0;
+  for (index_t s = 0; s < survivors_; ++s) {
+    const std::uint32_t place = tile_.places[s];
+    const float upper = tile_.pre[s] + tile_.remains[static_cast<index_t>(place) * borders + n];
+    tile_.survivors[kept] = tile_.survivors[s];
+    tile_.places[kept] = place;
+    kept += is_certified(upper, tile_.offsets[place], threshold) ? 0 : 1;  // no branch: it would be a guess
+  }
+  survivors_ = kept;
 }
 
 /// The first bytes of the plane of the tile that follows: of the layer's last tile, none.

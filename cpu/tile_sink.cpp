@@ -119,7 +119,9 @@ void TileSink::dot_floats(Matrix matrix, const RowList& rows, KRange k, float* p
                      scale_bits(matrix == Matrix::gate ? w.gate_scales() : w.up_scales()),
                      w.input_groups(),
                      w.group(),
-                     k.begin};
+                     k.begin,
+                     judges_again_,
+                     tile_.places};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
 }
@@ -204,8 +206,8 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
   ++statistics_.tiles;
   const bool split = run_.plan.strategy == Strategy::sign_split, gated = run_.problem.gated;
-  if (run_.plan.strategy == Strategy::certified) {  // over all of K at once: K tiles change no bits
-    if (k.first) dot_survivors(hidden);
+  if (run_.plan.strategy == Strategy::certified) {
+    dot_survivors(hidden, k);
     return;
   }
   if (phase_ == Phase::fused && !y_begun_) ask_for_y();

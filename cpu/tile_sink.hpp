@@ -42,7 +42,8 @@ struct RunContext {
 /// One worker's sink. Satisfies WalkSink.
 class TileSink {
  public:
-  TileSink(const RunContext& run, TileScratch& scratch) : run_(run), tile_(scratch) {}
+  TileSink(const RunContext& run, TileScratch& scratch)
+      : run_(run), tile_(scratch), judges_again_(judges_again(run.plan, run.problem)) {}
 
   void begin_part(index_t part, Phase phase);
   void up_tile(HiddenRange hidden, KRange k);
@@ -103,7 +104,9 @@ class TileSink {
   // Certificate (certified.cpp).
   void ask_for_y() const;
   void ask_for_first_survivors() const;
-  void dot_survivors(HiddenRange hidden);
+  void dot_survivors(HiddenRange hidden, KRange k);
+  void keep_bounds(index_t unit);
+  void drop_closed(index_t n);
   [[nodiscard]] RowList plane_after(HiddenRange hidden) const;
   void add_bias_of_survivors();
   void activate_survivors(HiddenRange hidden);
@@ -138,6 +141,7 @@ class TileSink {
 
   const RunContext& run_;
   TileScratch& tile_;
+  const bool judges_again_;
   Statistics statistics_;
   Phase phase_ = Phase::fused;
   index_t part_end_ = 0;                  // w8a8: the part's last unit + 1

@@ -1,5 +1,7 @@
 #include "workspace.hpp"
 
+#include <algorithm>
+
 #include "kernels/restored_kernels.hpp"
 
 namespace signsplit::cpu {
@@ -30,7 +32,7 @@ constexpr index_t kPageElems = 1024, kApartElems = 128;
 TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem) {
   const index_t units = plan.hidden_tile, values = units * problem.batch;
   const bool split = plan.strategy == Strategy::sign_split;
-  const bool continued = !split && k_tile_count(plan, walk_shape(problem)) > 1;
+  const bool continued = !split && (plan.strategy != Strategy::certified || judges_again(plan, problem)) && k_tile_count(plan, walk_shape(problem)) > 1;
   TileScratch t;
   t.selected = carver.take<index_t>(units);
   t.pre = carver.take<float>(values);
@@ -57,7 +59,13 @@ TileScratch carve_tile(Carver& carver, const Plan& plan, const Problem& problem)
     t.survivors = carver.take<index_t>(units);
     t.deferred = carver.take<index_t>(units);
     t.deferred_coefficients = carver.take<float>(values);
-    t.certify_sums = carver.take<float>(problem.batch * 2 * kPanelRows);
+    const bool again = judges_again(plan, problem);
+    const index_t borders = again ? k_tile_count(plan, walk_shape(problem)) - 1 : 0;
+    t.certify_sums = carver.take<float>(std::max(problem.batch, borders) * 2 * kPanelRows);
+    t.panel_remains = carver.take<float>(borders * kPanelRows);
+    t.remains = carver.take<float>(borders * units);
+    if (again) t.offsets = carver.take<float>(units);
+    if (again) t.places = carver.take<std::uint32_t>(units);
   }
   if (plan.placement == Placement::residual) {
     const index_t padded = walk_shape(problem).d_padded;

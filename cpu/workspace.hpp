@@ -32,7 +32,11 @@ struct TileScratch {
   index_t* survivors = nullptr;      ///< certified: [hidden_tile] unit numbers that the certificate left
   index_t* deferred = nullptr;       ///< certified: [hidden_tile] rows of W2 that the tile before has still to add
   float* deferred_coefficients = nullptr;  ///< certified: their coefficients
-  float* certify_sums = nullptr;     ///< certified: [batch, 2, kPanelRows]
+  float* certify_sums = nullptr;     ///< certified: [batch, or borders between K tiles if more, 2, kPanelRows]
+  float* panel_remains = nullptr;    ///< certified, rows judged again (judges_again): [borders, kPanelRows] of one panel
+  float* remains = nullptr;          ///< likewise: [hidden_tile, borders] of the survivors
+  float* offsets = nullptr;          ///< likewise: [hidden_tile]
+  std::uint32_t* places = nullptr;   ///< likewise: [hidden_tile] where the two, and partial sums, of those still in question lie
   signed char* planes = nullptr;     ///< placement residual: [hidden_tile, d_padded] the survivors' rows of the plane
   std::uint16_t* plane_scales = nullptr;  ///< placement residual: [hidden_tile, groups] bfloat16 bits
   float* restored = nullptr;         ///< placement residual: [restored_rows(batch), d_padded]

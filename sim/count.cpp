@@ -93,6 +93,13 @@ std::uint64_t refined_row_bytes(const Plan& plan, const Problem& problem, std::u
   return u64(ResidualLayout{problem.dtype, walk_shape(problem).d_padded}.row_bytes());
 }
 
+/// Blocks of 64 elements, in which K tiles are counted, of a row.
+std::uint64_t blocks(const Problem& problem) { return u64(walk_shape(problem).d_padded / kAccumulators); }
+/// Of a whole matrix, a fraction.
+std::uint64_t read_blocks(double fraction, const Problem& problem) {
+  return things(fraction, static_cast<double>(u64(problem.d_ff) * blocks(problem)));
+}
+
 bool gate_first(const Plan& plan, const Problem& problem) {
   return problem.gated && plan.skip && plan.strategy != Strategy::sign_split;
 }
@@ -156,7 +163,11 @@ Statistics count(const Plan& plan, const Problem& problem, const Activity& activ
     s.bytes_plane = structure.bytes_plane;
     const std::uint64_t raw = things(activity.raw.value_or(0.0), units);
     first = (s.refined - std::min(raw, s.refined)) * refined_row_bytes(plan, problem, row) + raw * row;
-    scales = s.refined * (structure.up_scales / u64(problem.d_ff));
+    if (judges_again(plan, problem)) {
+      const double share = s.refined > 0 ? *full.refined_read / *full.refined : 0.0;  // where only the rows are known
+      first = read_blocks(activity.refined_read.value_or(share * known(activity.refined, full.refined)), problem) * row / blocks(problem);
+    }
+    scales = s.refined * u64(scale_count(problem, 0, walk_shape(problem).d_padded));  // of whole rows, whatever the K tiles
   }
   const std::uint64_t up = gate_first(plan, problem) ? row * things(known(activity.up_rows, full.up_rows), units)
                            : problem.gated           ? dense
@@ -189,6 +200,10 @@ Activity activity_from(const Statistics& s, const Plan& plan, const Problem& pro
   activity.rechecked = fraction_of(s.rechecked, pairs);
   if (plan.strategy == Strategy::certified) activity.refined = fraction_of(s.refined, units);
   const std::uint64_t row_bytes = u64(walk_shape(problem).d_padded * dtype_bytes(problem.dtype));
+  if (judges_again(plan, problem)) {
+    const std::uint64_t read = problem.gated ? s.bytes_gate - s.bytes_up_again / 2 : s.bytes_up - s.bytes_up_again;
+    activity.refined_read = fraction_of(read, units * row);
+  }
   if (const std::uint64_t restored = refined_row_bytes(plan, problem, row_bytes); restored != row_bytes) {
     const std::uint64_t read = problem.gated ? s.bytes_gate - s.bytes_up_again / 2 : s.bytes_up - s.bytes_up_again;
     const double more = static_cast<double>(read) - static_cast<double>(s.refined * restored);

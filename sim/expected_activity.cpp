@@ -88,16 +88,31 @@ SplitModel model_split(const Plan& plan, const Problem& problem, double bias) {
   return {1, 1, 1};  // streams: every unit has a positive stream, and a negative one to repair it with
 }
 
+struct Refined {
+  double units = 0;     ///< that the plane leaves
+  double elements = 0;  ///< of their rows that are read: before each K tile the bound is that of the rest
+};
 /// Units that a certificate cannot settle, for the batch: those with z above −B. With independent weights and x of variance 1
 /// B is ‖x‖‖R‖, where R is uniform within half a scale, and the scale is the largest of a group of |w| over 2^(bits−1) − 1;
 /// and what the rounding of x to the largest of a group over kMaxQuantizedX can do.
-double refined_units(const Problem& problem, const Plan& plan, double bias) {
+Refined refined_of(const Problem& problem, const Plan& plan, double bias) {
   const double group = static_cast<double>(std::min(plan.plane_group, round_up(problem.d_model, kAccumulators)));
   const double largest = normal_quantile(0.5 + 0.5 * std::pow(0.5, 1.0 / group));  // the median
   const double root = std::sqrt(static_cast<double>(problem.d_model)), levels = std::exp2(static_cast<double>(plan.plane_bits - 1)) - 1.0;
   const double scale = largest / levels;  // times 1/√D
   const double bound = root * scale * (1.0 / std::sqrt(12.0) + 128.0 * largest / (4.0 * kMaxQuantizedX));
-  return any_of_batch(normal_cdf(bias + bound), problem.batch);
+  const double units = any_of_batch(normal_cdf(bias + bound), problem.batch);
+  if (!judges_again(plan, problem)) return {units, units};
+  const WalkShape shape = walk_shape(problem);
+  const double columns = static_cast<double>(shape.d_padded);
+  const index_t tiles = k_tile_count(plan, shape);
+  double elements = 0;
+  for (index_t t = 0; t < tiles; ++t) {
+    const KRange k = k_range(plan, shape, t);
+    const double rest = static_cast<double>(shape.d_padded - k.begin) / columns;
+    elements += normal_cdf(bias + bound * rest) * static_cast<double>(k.size()) / columns;
+  }
+  return {units, elements};
 }
 
 /// Signs in doubt: the density of z at 0 times the width of the executors' rounding bound γ_n·(‖x‖·‖w‖ + |b|), where ‖x‖·‖w‖
@@ -152,7 +167,11 @@ Activity expected_activity(double active, const Plan& plan, const Problem& probl
   if (problem.gated && plan.skip && plan.strategy != Strategy::sign_split) {
     activity.up_rows = any_of_batch(gate_open, problem.batch);
   }
-  if (plan.strategy == Strategy::certified) activity.refined = refined_units(problem, plan, bias_for(gate_open));
+  if (plan.strategy == Strategy::certified) {
+    const Refined refined = refined_of(problem, plan, bias_for(gate_open));
+    activity.refined = refined.units;
+    activity.refined_read = refined.elements;
+  }
   if (plan.strategy != Strategy::sign_split || !validate(plan, problem).ok()) return activity;
 
   const double bias = bias_for(gate_open), tiles = static_cast<double>(k_tile_count(plan, walk_shape(problem)));

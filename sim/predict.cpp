@@ -17,7 +17,8 @@ Status check(const Scenario& scenario) {
   if (!(a.active >= 0.0 && a.active <= 1.0)) return invalid_argument("activity.active must be in [0, 1]");
   const std::pair<const char*, const std::optional<double>*> fields[] = {
       {"active_union", &a.active_union}, {"up_rows", &a.up_rows},   {"pushed", &a.pushed}, {"down_again", &a.down_again},
-      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}, {"refined", &a.refined}, {"raw", &a.raw}};
+      {"repaired", &a.repaired},         {"redone", &a.redone},     {"rechecked", &a.rechecked}, {"refined", &a.refined},
+      {"refined_read", &a.refined_read}, {"raw", &a.raw}};
   for (const auto& [name, field] : fields) {
     if (field->has_value() && !(**field >= 0.0 && std::isfinite(**field))) {
       return invalid_argument(std::string("activity.") + name + " must be finite and not negative");
@@ -137,6 +138,7 @@ Plan plan_on(const Machine& machine, const Problem& problem, Plan plan) {
   if (!is_gpu(machine)) return plan;
   plan.parts = std::clamp<index_t>(machine.units, 1, std::max<index_t>(problem.d_ff, 1));
   plan.hidden_tile = std::min(plan.hidden_tile, ceil_div(std::max<index_t>(problem.d_ff, 1), plan.parts));
+  if (plan.strategy == Strategy::certified) plan.k_tile = 0;
   return plan;
 }
 

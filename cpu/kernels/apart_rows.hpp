@@ -84,7 +84,7 @@ inline void dot_apart(const DotRows& a, index_t i) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 64
-    for (int v = 0; v < count; ++v) acc[r][v] = L::zero();
+    for (int v = 0; v < count; ++v) acc[r][v] = a.first ? L::zero() : L::load_aligned(partials_of(a, i + r) + v * L::width);
   }
   InputRows<L, T, R> rows(a, i);
   PiecesAhead<R> ahead(a.list, a.next, i);
@@ -102,14 +102,20 @@ inline void dot_apart(const DotRows& a, index_t i) {
     }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) a.sums[i + r] = fold_vectors<L>(acc[r]);
+  for (int r = 0; r < R; ++r) {
+    if (!a.last) {
+#pragma GCC unroll 64
+      for (int v = 0; v < count; ++v) L::store_aligned(partials_of(a, i + r) + v * L::width, acc[r][v]);
+    }
+    if (a.last || a.running) a.sums[i + r] = fold_vectors<L>(acc[r]);
+  }
 }
 
 /// dot_rows, with rows that lie apart taken so that the memory gives them fast: whole rows, if all their sums fit the registers.
 template <class L, class T>
 void dot_any_rows(const DotRows& a) {
   constexpr bool in_registers = kRowsAtOnce * (kPartials / L::width) <= 16;
-  if (!in_registers || a.batch > 1 || !a.first || !a.last || !are_apart(a.list)) {
+  if (!in_registers || a.batch > 1 || !are_apart(a.list)) {
     dot_rows<L, T>(a);
     return;
   }

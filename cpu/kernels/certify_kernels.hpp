@@ -12,7 +12,9 @@ struct CertifyPanel {
   const QuantizedToken* tokens;   ///< [batch]
   index_t batch;
   float threshold;                ///< a unit is closed when z is at most this
-  float* sums;                    ///< scratch, [batch, 2, kPanelRows], 64-byte aligned
+  float* sums;                    ///< scratch, [batch, or borders if more, 2, kPanelRows], 64-byte aligned
+  index_t tile_groups = 0;        ///< one token only: the groups of a K tile; 0: rows are not judged again
+  float* remains = nullptr;       ///< [borders between K tiles, kPanelRows], 64-byte aligned: remaining_bound() there
 };
 
 /// Bit r stands for row r of the panel.

@@ -47,6 +47,21 @@ inline void judge(const CertifyPanel& a, const QuantizedToken& token, typename P
   verdict.likely |= static_cast<std::uint16_t>(~P::less(P::add(middle, offset), t));
 }
 
+/// remaining_bound() at every border between K tiles, from the sums that were kept there and those at the end.
+template <class P>
+inline void find_remains(const CertifyPanel& a, typename P::floats middle, typename P::floats bound) {
+  using F = typename P::floats;
+  const F minus = P::broadcast(-1.0f), slack = P::broadcast(remaining_slack(a.layout.groups()));
+  const F margin = P::broadcast(a.tokens[0].margin), norm = P::load(a.panel + a.layout.tail_offset() + 4 * kPanelRows);
+  bound = P::fma(norm, margin, bound);
+  const F more = P::multiply(norm, margin);
+  for (index_t g = a.tile_groups, n = 0; g < a.layout.groups(); g += a.tile_groups, ++n) {
+    const F middle_before = P::load(a.sums + n * 2 * kPanelRows), bound_before = P::load(a.sums + (n * 2 + 1) * kPanelRows);
+    const F rest = P::fma(slack, bound, P::fma(minus, bound_before, bound));
+    P::store(a.remains + n * kPanelRows, P::add(P::add(rest, more), P::fma(minus, middle_before, middle)));
+  }
+}
+
 template <class P>
 PanelVerdict certify_panel(const CertifyPanel& a) {
   using F = typename P::floats;
@@ -57,14 +72,23 @@ PanelVerdict certify_panel(const CertifyPanel& a) {
     const QuantizedToken& token = a.tokens[0];
     const QuantizedQuad* quads = token.quads;
     F middle = P::broadcast(0.0f), bound = P::broadcast(0.0f);
+    float* border = a.sums;
+    index_t due = a.tile_groups;
     for (index_t g = 0; g < groups; ++g) {
       const index_t columns = g + 1 < groups ? a.layout.group : last_columns, chunk_bytes = (columns + 4) * kPanelRows;
       ask_ahead(chunk, chunk_bytes);
+      if (g == due && g > 0) {
+        P::store(border, middle);
+        P::store(border + kPanelRows, bound);
+        border += 2 * kPanelRows;
+        due += a.tile_groups;
+      }
       add_group<P>(chunk, columns, quads, token.groups[g], middle, bound);
       quads += columns / 4;
       chunk += chunk_bytes;
     }
     judge<P>(a, token, middle, bound, verdict);
+    if (a.tile_groups > 0) find_remains<P>(a, middle, bound);
   } else {  // a group of the plane comes from memory once and is used for every token
     for (index_t g = 0; g < groups; ++g) {
       const index_t columns = g + 1 < groups ? a.layout.group : last_columns, chunk_bytes = (columns + 4) * kPanelRows;

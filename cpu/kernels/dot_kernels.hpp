@@ -41,13 +41,18 @@ inline void fold_sums(const float* sums, float* folded) {
   L::store_aligned(folded, L::fold_all(row));
 }
 
+/// Partial sums of row i of the list, one token.
+inline float* partials_of(const DotRows& a, index_t i) {
+  return a.partials + (a.places != nullptr ? static_cast<index_t>(a.places[i]) : i) * kPartials;
+}
+
 /// One token: a row with all its partial sums in registers.
 template <class L, class T, class Ahead>
 inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
   constexpr int count = kPartials / L::width;
   typename L::vector acc[count];
 #pragma GCC unroll 64
-  for (int v = 0; v < count; ++v) acc[v] = a.first ? L::zero() : L::load(a.partials + i * kPartials + v * L::width);
+  for (int v = 0; v < count; ++v) acc[v] = a.first ? L::zero() : L::load(partials_of(a, i) + v * L::width);
   InputRows<L, T, 1> row(a, i);
   for (index_t k = 0; k < a.k;) {
     const index_t end = row.enter_group(k);
@@ -59,12 +64,11 @@ inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
       }
     }
   }
-  if (a.last) {
-    a.sums[i] = fold_vectors<L>(acc);
-    return;
-  }
+  if (!a.last) {
 #pragma GCC unroll 64
-  for (int v = 0; v < count; ++v) L::store_aligned(a.partials + i * kPartials + v * L::width, acc[v]);
+    for (int v = 0; v < count; ++v) L::store_aligned(partials_of(a, i) + v * L::width, acc[v]);
+  }
+  if (a.last || a.running) a.sums[i] = fold_vectors<L>(acc);
 }
 
 // Several tokens. A weight that is loaded and converted serves B tokens, R rows × B tokens at a time; their 64 partial sums

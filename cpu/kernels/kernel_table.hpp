@@ -29,7 +29,7 @@ constexpr index_t ahead_bytes(index_t batch, index_t elem_bytes) {
 
 /// Rows of one token that lie apart are read several at once (apart_rows.hpp); a piece of each is asked for before they are.
 inline constexpr index_t kRowsAtOnce = 4, kPieceBytes = 1536;
-constexpr bool are_apart(const RowList& list) { return list.rows != nullptr && list.bytes >= 2 * kPieceBytes; }
+constexpr bool are_apart(const RowList& list) { return list.rows != nullptr && list.bytes >= kPieceBytes + 512; }
 
 /// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
 /// last of their own rows. `asked_bytes`: how much of the start of their own list the call before has asked for. Neither
@@ -49,12 +49,14 @@ struct DotRows {
   index_t k;                  ///< elements in the K tile, a multiple of 64
   bool first, last;
   float* partials;            ///< [row_count, batch, 64]; may be null when first && last
-  float* sums;                ///< [row_count, batch]; written when last
+  float* sums;                ///< [row_count, batch]; written when last, or running
   float* absolute_sums;       ///< dot_streams only: [row_count, batch], Σ|x||w| by the same order
   const std::uint16_t* scales;  ///< int8: bfloat16 bits [F, scale_stride]; a weight is scale · q, exactly
   index_t scale_stride;         ///< int8: groups per row
   index_t group;                ///< int8: elements that share a scale; 0: the whole row
   index_t k_begin;              ///< element of the row at which the K tile begins
+  bool running = false;         ///< one token: sums after every K tile, of what was added by then
+  const std::uint32_t* places = nullptr;  ///< one token: [row_count], partials of row i are at [places[i]]; null: at [i]
 };
 
 /// Lays x out in the order in which dot reads it for several tokens. Once per run.

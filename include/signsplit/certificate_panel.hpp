@@ -68,12 +68,14 @@ SIGNSPLIT_HD constexpr index_t panels_spanned(index_t begin, index_t end) {
 struct RowBound {
   float upper;   ///< with the row's offset, above everything that the canonical z can be
   float middle;  ///< S·x̂, without the bias
+  float bound;   ///< what was added to it
 };
 
-/// Row `lane` of a panel. `fma` rounds once. Everything is in the order in which every kernel does it.
-template <class Fma>
+/// Row `lane` of a panel. `fma` rounds once. Everything is in the order in which every kernel does it. note(g, middle, bound) gets the
+/// sums at the beginning of every group.
+template <class Fma, class Note>
 SIGNSPLIT_HD inline RowBound evaluate_row(const unsigned char* panel, PanelLayout layout, index_t lane,
-                                          const QuantizedToken& x, Fma fma) {
+                                          const QuantizedToken& x, Fma fma, Note note) {
   const auto bf16_at = [](const unsigned char* p) {
     const std::uint32_t bits = (static_cast<std::uint32_t>(p[0]) | static_cast<std::uint32_t>(p[1]) << 8) << 16;
     float value;
@@ -86,6 +88,7 @@ SIGNSPLIT_HD inline RowBound evaluate_row(const unsigned char* panel, PanelLayou
     const unsigned char* chunk = panel + layout.chunk_offset(g);
     const QuantizedGroup& group = x.groups[g];
     const index_t quads = layout.columns_of(g) / 4;
+    note(g, middle, bound);
     auto sum = static_cast<std::uint32_t>(group.start);  // modulo 2³²: the sum fits, its parts need not
     for (index_t q = 0; q < quads; ++q, ++quad) {
       const unsigned char* plane = chunk + (q * kPanelRows + lane) * 4;
@@ -101,7 +104,23 @@ SIGNSPLIT_HD inline RowBound evaluate_row(const unsigned char* panel, PanelLayou
   float norm;
   __builtin_memcpy(&norm, panel + layout.tail_offset() + 4 * (kPanelRows + lane), sizeof norm);
   bound = fma(norm, x.margin, bound);
-  return {bound + middle, middle};
+  return {bound + middle, middle, bound};
+}
+template <class Fma>
+SIGNSPLIT_HD inline RowBound evaluate_row(const unsigned char* panel, PanelLayout layout, index_t lane,
+                                          const QuantizedToken& x, Fma fma) {
+  return evaluate_row(panel, layout, lane, x, fma, [](index_t, float, float) {});
+}
+
+/// What the rounding of bounds over so many groups, and of the difference of two, can come to, in parts of the whole bound.
+SIGNSPLIT_HD constexpr float remaining_slack(index_t groups) { return static_cast<float>(2 * groups + 16) * 0x1p-23f; }
+
+/// Above all that the canonical z, without its bias, can be more than the canonical sum of the groups before g, which may be rounded as
+/// it is: `before` are evaluate_row's sums at group g, `all` what it returned.
+template <class Fma>
+SIGNSPLIT_HD inline float remaining_bound(RowBound before, RowBound all, float norm, float margin, float slack, Fma fma) {
+  const float rest = fma(slack, all.bound, fma(-1.0f, before.bound, all.bound));
+  return (rest + norm * margin) + fma(-1.0f, before.middle, all.middle);
 }
 
 /// Row `lane` is certified: z of the canonical evaluation is at most `threshold`.

@@ -63,7 +63,7 @@ struct Plan {
   index_t accumulators = kAccumulators;  ///< Must be kAccumulators: the kernels implement no other number.
   index_t parts = 1;         ///< Contiguous ranges of hidden units, the leaves of y's reduction tree. In [1, F].
   index_t hidden_tile = 32;  ///< J, hidden units per tile. Does not change the bits of unfused and row_fused.
-  index_t k_tile = 0;        ///< K tile in elements of D, a multiple of 64; 0 is the whole of D. sign_split: changes bits.
+  index_t k_tile = 0;        ///< K tile in elements of D, a multiple of 64; 0 is the whole of D. sign_split: changes bits; certified: judges_again().
   index_t reduce_tile = 512; ///< Columns of y per item of the reduce phase, a multiple of 64. Never changes bits.
   index_t plane_bits = 0;    ///< certified: bits of a plane element, sign included, in [2, 8]; 0 for the others. Never changes bits of y.
   index_t plane_group = 0;   ///< certified: elements of D that share a scale and a residual norm, a multiple of 64; 0 for the others.

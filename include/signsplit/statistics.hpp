@@ -27,8 +27,8 @@ struct Statistics {
   std::uint64_t repaired = 0;          ///< rows of W2 read by correct
   std::uint64_t redone = 0;            ///< rows of W1 (and Wg) read again by correct
   std::uint64_t rechecked = 0;         ///< (unit, token) pairs whose sign was settled by the exact accumulator
-  std::uint64_t certified = 0;         ///< units proven dead without reading their full row (certified strategy)
-  std::uint64_t refined = 0;           ///< units that a certificate could not settle (certified strategy)
+  std::uint64_t certified = 0;         ///< units that the plane proves dead: nothing of their row is read (certified strategy)
+  std::uint64_t refined = 0;           ///< units that it leaves: their row is read, or its first K tiles (certified strategy)
 
   friend constexpr bool operator==(const Statistics&, const Statistics&) = default;
 

@@ -92,6 +92,14 @@ SIGNSPLIT_HD constexpr KRange k_range(const Plan& plan, WalkShape shape, index_t
   return {begin, end < shape.d_padded ? end : shape.d_padded, tile == 0, tile + 1 == count};
 }
 
+/// certified: whether a row that the plane leaves is read by K tiles, and judged again before each but the first, by its sum up to there
+/// and the plane's bound of the rest. For one token, and weights wider than the plane, if K tiles begin with groups of the plane; else
+/// such rows are read whole, whatever k_tile is. The GPU always reads them whole.
+SIGNSPLIT_HD constexpr bool judges_again(const Plan& plan, const Problem& problem) {
+  return plan.strategy == Strategy::certified && plan.placement == Placement::beside && problem.batch == 1 &&
+         problem.dtype != DType::int8 && k_tile_count(plan, walk_shape(problem)) > 1 && plan.k_tile % plan.plane_group == 0;
+}
+
 /// What a sink must offer. Events arrive in exactly the order in which the work has to appear to be done.
 ///   begin_part(part, phase)    start of an item of a product phase: x is loaded; but for first_product, y_part = +0
 ///   certify(hidden)            certified: which units of the tile are proven dead; the up_tile events that follow are of the others

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "signsplit/walk.hpp"
+
 namespace {
 
 using namespace signsplit;
@@ -191,6 +193,18 @@ TEST_CASE("default plans are valid for every shape") {
   CHECK(default_plan({.d_model = 64, .d_ff = 100}, Strategy::row_fused).parts == 1);
   CHECK(default_plan({.d_model = 64, .d_ff = 1 << 20}, Strategy::row_fused).parts == 32);
   CHECK(default_plan({.d_model = 500, .d_ff = 2048}, Strategy::sign_split).k_tile == 256);
+  const auto certified_tile = [](index_t d, DType dtype, index_t batch) {
+    const Problem problem{.d_model = d, .d_ff = 64, .batch = batch, .dtype = dtype};
+    const Plan plan = default_plan(problem, Strategy::certified);
+    CHECK(judges_again(plan, problem) == (plan.k_tile > 0));
+    return plan.k_tile;
+  };
+  CHECK(certified_tile(4096, DType::bf16, 1) == 2048);
+  CHECK(certified_tile(2050, DType::f16, 1) == 1088);
+  CHECK(certified_tile(1024, DType::f32, 1) == 512);
+  CHECK(certified_tile(1024, DType::bf16, 1) == 0);
+  CHECK(certified_tile(4096, DType::bf16, 2) == 0);
+  CHECK(certified_tile(4096, DType::int8, 1) == 0);
 }
 
 TEST_CASE("JSON round trip, keys in declaration order") {

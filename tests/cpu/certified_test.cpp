@@ -159,6 +159,46 @@ struct Tokens {
   }
 };
 
+/// [units][borders]: what a kernel says remains of one token's sums at the borders between K tiles of so many groups.
+std::vector<float> remains_of(cpu::CertifyKernel kernel, const Certificate& certificate, const QuantizedToken& token, index_t tile_groups) {
+  const index_t borders = (certificate.layout().groups() - 1) / tile_groups;
+  struct alignas(64) Line {
+    float values[kPanelRows];
+  };
+  std::vector<Line> sums(static_cast<std::size_t>(2 * borders + 2)), of_panel(static_cast<std::size_t>(borders + 1));
+  std::vector<float> remains;
+  for (index_t j = 0; j < certificate.rows(); ++j) {
+    if (j % kPanelRows == 0) {
+      kernel({reinterpret_cast<const unsigned char*>(certificate.panel(j / kPanelRows)), certificate.layout(), &token, 1,
+              certificate.threshold(), sums[0].values, tile_groups, of_panel[0].values});
+    }
+    for (index_t n = 0; n < borders; ++n) remains.push_back(of_panel[static_cast<std::size_t>(n)].values[j % kPanelRows]);
+  }
+  return remains;
+}
+
+/// Equal bits, or both NaN: of two NaN operands instruction sets return either.
+bool same_numbers(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float p, float q) {
+    return std::bit_cast<std::uint32_t>(p) == std::bit_cast<std::uint32_t>(q) || (std::isnan(p) && std::isnan(q));
+  });
+}
+
+/// A unit is not judged open by its whole sum, and closed by a part of it: [units] of the first matrix, x padded.
+void check_none_dropped_but_closed(const Certificate& certificate, const Tokens& tokens, const std::vector<float>& matrix, index_t d,
+                                   index_t tile_groups, const std::function<bool(index_t)>& open) {
+  const index_t borders = (certificate.layout().groups() - 1) / tile_groups;
+  const std::vector<float> remains = remains_of(cpu::certify_scalar, certificate, tokens.tokens[0], tile_groups);
+  for (index_t j = 0; j < certificate.rows(); ++j) {
+    for (index_t n = 0; n < borders; ++n) {
+      const index_t columns = std::min((n + 1) * tile_groups * certificate.layout().group, d);
+      const float sum = canonical_dot(tokens.padded.data(), matrix.data() + j * d, columns);
+      const float upper = sum + remains[static_cast<std::size_t>(j * borders + n)];
+      if (is_certified(upper, certificate.offset_at(j), certificate.threshold())) CHECK_FALSE(open(j));
+    }
+  }
+}
+
 const std::vector<std::pair<index_t, index_t>> kShapes = {{1, 1}, {70, 17}, {200, 40}, {1030, 33}};
 const std::vector<CertificateFormat> kFormats = {{8, 64}, {7, 128}, {4, 64}, {2, 192}, {8, 1024}};
 
@@ -206,6 +246,18 @@ TEST_CASE("what is certified is closed in the canonical evaluation, and every ke
             CHECK(verdict.likely == scalar->likely);
           }
         }
+        if (problem.batch > 1) continue;
+        const index_t tile_groups = 1 + static_cast<index_t>(rng() % 3);
+        check_none_dropped_but_closed(*certificate, tokens, first_matrix(c.layer), d, tile_groups, [&](index_t j) {
+          float z = canonical_dot(tokens.padded.data(), first_matrix(c.layer).data() + j * d, d);
+          if (!first_bias(c.layer).empty()) z += first_bias(c.layer)[static_cast<std::size_t>(j)];
+          return is_open(a.activation, z) || w.input_row_nonfinite(j) || w.down_row_nonfinite(j);
+        });
+        const std::vector<float> remains = remains_of(cpu::certify_scalar, *certificate, tokens.tokens[0], tile_groups);
+        for (const auto& form : cpu::supported_certify_kernels()) {
+          INFO(form.first);
+          CHECK(same_numbers(remains_of(form.second, *certificate, tokens.tokens[0], tile_groups), remains));
+        }
       }
     }
   }
@@ -228,6 +280,9 @@ void check_none_certified(const std::vector<float>& row, const std::vector<float
   REQUIRE(certificate);
   const Tokens tokens(certificate->layout(), layer.problem, x);
   for (index_t j = 0; j < 64; ++j) CHECK_FALSE(certificate->certifies(j, tokens.tokens[0]));
+  for (const index_t tile_groups : {1, 2, 5}) {
+    check_none_dropped_but_closed(*certificate, tokens, layer.up, d, tile_groups, [](index_t) { return true; });
+  }
 }
 
 TEST_CASE("each part of the bound is needed: x along the residual, x between two integers, one huge x, sums that round") {
@@ -309,9 +364,9 @@ TEST_CASE("certified has the bits of row_fused, whatever the weights, the instru
       Plan plan = default_plan(problem, Strategy::certified);
       plan.parts = plain.parts;
       plan.hidden_tile = 1 + static_cast<index_t>(rng() % 70);
-      plan.k_tile = rng() % 2 == 0 ? 0 : 64;
       plan.plane_bits = rng() % 2 == 0 ? 8 : 2 + static_cast<index_t>(rng() % 7);
       plan.plane_group = 64 * (1 + static_cast<index_t>(rng() % 3));
+      plan.k_tile = rng() % 3 == 0 ? 64 * static_cast<index_t>(rng() % 2) : plan.plane_group;
       INFO(adversary.name, ", ", describe(problem), ", ", to_json(plan));
       std::optional<Statistics> first, first_restored;
       Plan restored = plan;
@@ -360,6 +415,49 @@ TEST_CASE("most closed units of an ordinary layer are certified, and the bytes a
   CHECK(s.bytes_up == s.refined * 1024);
   CHECK(s.bytes_plane == 1024 / 16 * (16 * 512 + 64 * 8 + 128));
   CHECK(weight_bytes(s) == s.bytes_up + s.bytes_plane + s.bytes_down);
+}
+
+TEST_CASE("rows that are left are judged again at every border between K tiles, and read no further once they are closed") {
+  std::mt19937_64 rng(seed() + 8);
+  for (const bool gated : {false, true}) {
+    const Problem problem{1030, 300, 1, any_dtype(rng), {ActivationKind::relu}, gated};
+    Case c{gaussian_layer(problem, true, rng), gaussian_input(problem, rng)};
+    for (float& b : first_bias(c.layer)) b -= 0.6f;
+    c.layer.round_to_dtype();
+    const Weights w = c.layer.pack();
+    Plan plan = default_plan(problem, Strategy::certified);
+    plan.k_tile = 128;
+    const auto certificate = Certificate::build(w, format_of(plan));
+    REQUIRE(certificate);
+    const Tokens tokens(certificate->layout(), problem, c.x);
+    const std::vector<float> remains = remains_of(cpu::certify_scalar, *certificate, tokens.tokens[0], 2);
+    const index_t borders = k_tile_count(plan, walk_shape(problem)) - 1;
+    REQUIRE(borders == 8);
+    std::uint64_t elements = 0, left = 0, dropped = 0;
+    for (index_t j = 0; j < problem.d_ff; ++j) {
+      if (certificate->certifies(j, tokens.tokens[0])) continue;
+      ++left;
+      index_t n = 0;
+      for (; n < borders; ++n) {
+        const float sum = canonical_dot(tokens.padded.data(), first_matrix(c.layer).data() + j * 1030, (n + 1) * 128);
+        if (is_certified(sum + remains[static_cast<std::size_t>(j * borders + n)], certificate->offset_at(j), 0.0f)) break;
+      }
+      dropped += n < borders ? 1 : 0;
+      elements += static_cast<std::uint64_t>(n < borders ? (n + 1) * 128 : w.stride());
+    }
+    CHECK(dropped > 10);
+    Plan whole = plan;
+    whole.k_tile = 0;
+    const Outcome expected = run(w, whole, c, cpu::Isa::scalar, 1);
+    CHECK(expected.statistics.refined == left);
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      const Outcome got = run(w, plan, c, isa, 2);
+      CHECK(same_bits(got.y, expected.y));
+      CHECK(got.mask == expected.mask);
+      CHECK(got.statistics.refined == left);
+      CHECK((gated ? got.statistics.bytes_gate : got.statistics.bytes_up) == elements * static_cast<std::uint64_t>(dtype_bytes(problem.dtype)));
+    }
+  }
 }
 
 TEST_CASE("an Ffn goes on with another layer's certificate, and with none of a layer that has another shape") {
@@ -425,16 +523,17 @@ TEST_CASE("exact_mask gives every strategy the active set of real numbers, and l
   for (const Adversary& adversary : adversaries()) {
     if (adversary.name.find("finite") != std::string::npos) continue;
     for (const ActivationCase& a : closing_activations()) {
-      const Problem problem{130, 70, 2, any_dtype(rng), a.activation, a.gated};
+      const index_t batch = 1 + static_cast<index_t>(rng() % 2);
+      const Problem problem{130, 70, batch, any_dtype(rng), a.activation, a.gated};
       const Case c = make_case(adversary, problem, rng() % 2 == 0, rng);
       const Weights w = c.layer.pack();
-      const auto truth = reference(w, c.x, 2, ReferenceMode::composite);
+      const auto truth = reference(w, c.x, batch, ReferenceMode::composite);
       REQUIRE(truth);
       for (const Plan& plan : all_plans(problem, 64)) {
         if (plan.strategy == Strategy::sign_split) continue;
         INFO(adversary.name, ", ", describe(problem), ", ", label(plan));
         const Outcome plain = run(w, plan, c, cpu::supported_isas().back(), 2);
-        auto ffn = cpu::Ffn::create(w, plan, 2, {2, {}, true});
+        auto ffn = cpu::Ffn::create(w, plan, batch, {2, {}, true});
         REQUIRE(ffn);
         std::vector<float> y(c.x.size());
         std::vector<std::uint8_t> mask(plain.mask.size());

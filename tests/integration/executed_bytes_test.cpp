@@ -52,6 +52,7 @@ TEST_CASE("bytes predicted are bytes executed, exactly") {
         for (Plan plan : all_plans(problem, k_tile)) {
           plan.parts = std::min<index_t>(f, 1 + static_cast<index_t>(rng() % 6));
           plan.hidden_tile = 1 + static_cast<index_t>(rng() % 48);
+          if (plan.strategy == Strategy::certified && rng() % 2 == 0) plan.k_tile = k_tile;
           auto ffn = cpu::Ffn::create(w, plan, batch, {2, {}});
           REQUIRE(ffn);
           REQUIRE(ffn->run(x, y));

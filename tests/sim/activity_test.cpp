@@ -239,6 +239,27 @@ TEST_CASE("the last K tile has the share of D that is left") {
   CHECK(std::abs(*expected_activity(0.3, plan, problem).down_again - first) <= 1e-12);  // whoever is pushed at all is read once: `both`
 }
 
+TEST_CASE("rows that are judged again are read as far as the bound of their rest leaves them") {
+  const Problem problem{4096, 16384, 1, DType::bf16, {}, false};
+  Plan halves = default_plan(problem, Strategy::certified), whole = halves;
+  REQUIRE(halves.k_tile == 2048);
+  whole.k_tile = 0;
+  const Activity all = expected_activity(0.1, whole, problem), half = expected_activity(0.1, halves, problem);
+  CHECK(*all.refined_read == *all.refined);
+  CHECK(*half.refined == *all.refined);
+  // The second half of a row is read where half of the bound leaves it.
+  const double bias = normal_quantile(0.1), bound = normal_quantile(*all.refined) - bias;
+  const double read = 0.5 * normal_cdf(bias + bound) + 0.5 * normal_cdf(bias + 0.5 * bound);
+  CHECK(std::abs(*half.refined_read - read) <= 1e-12);
+
+  const Statistics counted = count(halves, problem, {.active = 0.1});
+  CHECK(counted.refined == count(whole, problem, {.active = 0.1}).refined);
+  CHECK(counted.bytes_up == static_cast<std::uint64_t>(std::round(read * 16384 * 64)) * 128);
+  // Where only the rows that are left are known, the expected share of them is read.
+  const Statistics twice = count(halves, problem, {.active = 0.1, .refined = 2.0 * *half.refined});
+  CHECK(std::abs(static_cast<double>(twice.bytes_up) / static_cast<double>(counted.bytes_up) - 2.0) <= 1e-5);
+}
+
 TEST_CASE("a plane's bound shrinks with its levels") {
   const Problem problem{4096, 64, 1, DType::bf16, {}, false};
   Plan plan = default_plan(problem, Strategy::certified, true);

@@ -27,6 +27,7 @@ struct Activity {
   std::optional<double> redone = {};         ///< rows of W1 that correct reads again, per unit
   std::optional<double> rechecked = {};      ///< exact sign decisions, per unit and token
   std::optional<double> refined = {};        ///< certified: units that the plane does not prove closed, per unit
+  std::optional<double> refined_read = {};   ///< certified: elements of their rows that are read (judges_again), per element of the matrix
   std::optional<double> raw = {};            ///< placement residual: those of them whose rows are kept whole, per unit; default 0
 };
 [[nodiscard]] Activity activity_from(const Statistics& statistics, const Plan& plan, const Problem& problem);
@@ -92,7 +93,7 @@ struct Prediction {
 };
 
 /// The plan as this machine would be given it. CPU: unchanged. GPU: as many parts as there are multiprocessors, since a block
-/// takes whole parts; the other numbers as they are.
+/// takes whole parts, and certified without K tiles, since it reads rows whole; the other numbers as they are.
 [[nodiscard]] Plan plan_on(const Machine& machine, const Problem& problem, Plan plan);
 
 /// Level 1. invalid_argument when the plan is not valid for the problem or the machine lacks a needed field.
