@@ -1,5 +1,5 @@
 // Tile kernels by themselves: 128 rows of 1024 weights, which stay in the second-level cache, for every instruction set, stored
-// type and one or four tokens. Bytes per second are those of the weights. Fewer than memory delivers here means that no
+// type and one, four or eight tokens. Bytes per second are those of the weights. Fewer than memory delivers here means that no
 // schedule can be memory-bound with this type.
 #include <benchmark/benchmark.h>
 
@@ -93,7 +93,7 @@ const bool registered = [] {
   for (const cpu::Isa isa : cpu::supported_isas()) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
       for (const bool dot : {true, false}) {
-        for (const index_t batch : {1, 4}) {
+        for (const index_t batch : {1, 4, 8}) {
           const std::string name = std::string("tile/") + (dot ? "dot/" : "add/") + std::string(cpu::to_string(isa)) + "/" +
                                    std::string(to_string(dtype)) + "/batch:" + std::to_string(batch);
           benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run_tile(state, isa, dtype, dot, batch); })
