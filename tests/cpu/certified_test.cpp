@@ -249,7 +249,7 @@ TEST_CASE("what is certified is closed in the canonical evaluation, and every ke
         }
         if (problem.batch > 1) continue;
         const index_t tile_groups = 1 + static_cast<index_t>(rng() % 3);
-        check_none_dropped_but_closed(*certificate, tokens, first_matrix(c.layer), d, tile_groups, [&](index_t j) {
+        check_none_dropped_but_closed(*certificate, tokens, first_matrix(c.layer), d, tile_groups, [&, d = d](index_t j) {
           float z = canonical_dot(tokens.padded.data(), first_matrix(c.layer).data() + j * d, d);
           if (!first_bias(c.layer).empty()) z += first_bias(c.layer)[static_cast<std::size_t>(j)];
           return is_open(a.activation, z) || w.input_row_nonfinite(j) || w.down_row_nonfinite(j);
