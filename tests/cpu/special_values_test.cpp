@@ -221,7 +221,7 @@ TEST_CASE("exact_mask leaves alone what has no real value: a token that is not f
       const Masked plain = run_masked(w, plan, x, 2, false), exact = run_masked(w, plan, x, 2, true);
       CHECK(std::equal(exact.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40), exact.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40 + 40),
                        plain.mask.begin() + static_cast<std::ptrdiff_t>(bad * 40)));
-      for (const std::size_t unit : {5, 6}) {
+      for (const std::size_t unit : {5u, 6u}) {
         if (unit == 6 && !a.gated) continue;
         CHECK(exact.mask[(1 - bad) * 40 + unit] == plain.mask[(1 - bad) * 40 + unit]);
       }
@@ -237,11 +237,11 @@ TEST_CASE("exact_mask settles sums that overflow in f32 and not in real numbers:
   layer.gate.assign(256, 0.0f);
   layer.up.assign(256, 0.0f);
   layer.down.assign(256, 1.0f);
-  for (const std::size_t row : {0, 128}) {
+  for (const std::size_t row : {0u, 128u}) {
     std::vector<float>&overflows = row == 0 ? layer.up : layer.gate, &other = row == 0 ? layer.gate : layer.up;
     other[row] = 1.0f;
     overflows[row] = overflows[row + 64] = 3e38f;  // in one partial sum: infinity
-    for (const std::size_t k : {1, 2, 3}) overflows[row + k] = -3e38f;
+    for (const std::size_t k : {1u, 2u, 3u}) overflows[row + k] = -3e38f;
   }
   const Weights w = layer.pack();
   const std::vector<float> x(128, 1.0f);
@@ -260,7 +260,7 @@ TEST_CASE("exact_mask asks with the token's own norm, about drelu's up value as 
   layer.gate.assign(2 * 192, 0.0f);
   layer.up.assign(2 * 192, 0.0f);
   layer.down.assign(192 * 2, 1.0f);
-  for (const std::size_t row : {0, 192}) {
+  for (const std::size_t row : {0u, 192u}) {
     std::vector<float>&lost = row == 0 ? layer.up : layer.gate, &other = row == 0 ? layer.gate : layer.up;
     other[row] = 0x1p20f;  // beyond its own doubt
     lost[row] = 0x1p25f;  // 2^25 + 1 - 2^25 in one partial sum: 0 in f32
@@ -268,7 +268,7 @@ TEST_CASE("exact_mask asks with the token's own norm, about drelu's up value as 
     lost[row + 128] = -0x1p25f;
   }
   const Weights w = layer.pack();
-  for (const std::size_t bright : {0, 1}) {  // the other token is zero, and so is its norm
+  for (const std::size_t bright : {0u, 1u}) {  // the other token is zero, and so is its norm
     std::vector<float> x(2 * 192, 0.0f);
     std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(bright * 192), 192, 1.0f);
     for (const Plan& plan : all_plans(problem, 64)) {
