@@ -18,6 +18,11 @@ class Carver {
     used_ += static_cast<std::size_t>(round_up(count * static_cast<index_t>(sizeof(T)), 64));
     return piece;
   }
+  /// Leaves room before what another worker writes. Where a core reads up to the end of its own arrays, its prefetchers ask for the lines
+  /// that follow, and take them from the core that works there: with all of it side by side, sign_split in cache took 1.1 to 1.35 times
+  /// as long on two core complexes (256 bytes of room were not enough). Room between the parts of y as well, or before them, saved it
+  /// another 3 % and cost row_fused 2 %.
+  void keep_apart() { used_ += 4096; }
   [[nodiscard]] std::size_t used() const { return used_; }
 
  private:
@@ -96,7 +101,10 @@ Workspace carve(Carver& carver, const Plan& plan, const Problem& problem, int th
   w.y_stride = problem.batch > 1 ? round_up(padded, kPageElems) + kApartElems : padded;
   w.partial_y = carver.take<float>(plan.parts * problem.batch * w.y_stride);
   if (plan.strategy == Strategy::unfused) w.h = carver.take<float>(problem.d_ff * problem.batch);
-  for (int i = 0; i < threads; ++i) w.tiles.push_back(carve_tile(carver, plan, problem));
+  for (int i = 0; i < threads; ++i) {
+    carver.keep_apart();
+    w.tiles.push_back(carve_tile(carver, plan, problem));
+  }
   return w;
 }
 
