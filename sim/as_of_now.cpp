@@ -65,8 +65,6 @@ void scale_boundaries(Machine& now, const Machine& machine, const Reading& readi
   scale_costs(now.barrier_s, ratio_of(reading.barrier_s, thread_cost(machine.barrier_s, reading.threads)));
   scale_model(now, "thread_wait_s", fork_join);
   scale_model(now, "exchange_rate", 1.0 / fork_join);
-  // As measured, and not understood: with one token the pieces of sign_split took 1.6 times as long where a fork took 2.4 times as long.
-  for (const char* pieces : {"push_overhead_s", "streams_overhead_s"}) scale_model(now, pieces, std::sqrt(fork_join));
 }
 
 void scale_arithmetic(Machine& now, const Machine& machine, const Reading& reading) {
@@ -150,6 +148,15 @@ Reading NowProbe::take() const {
     reading.read_bandwidth.push_back({sample.working_set_bytes, reading.threads, sample.bytes_per_s.median, sample.bytes_per_s.ci90});
   }
   return reading;
+}
+
+bool NowProbe::still(const Reading& reading, bool with_memory) const {
+  constexpr int kForkSamples = 5, kForksEach = 16;
+  constexpr double kSliceBytes = 8e6;
+  Reading glance;
+  glance.fork_join_s = probe_fork_join(state_->read.threads(), kForkSamples, kForksEach).median;
+  if (with_memory) glance.read_bandwidth = {{state_->working_sets.back(), state_->read.threads(), state_->read.next_slice(kSliceBytes), 0.0}};
+  return same_machine(reading, glance);
 }
 
 }  // namespace signsplit::sim

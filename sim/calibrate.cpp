@@ -146,7 +146,10 @@ Status run_trial(Session& session, const NowProbe& now, Trial& trial) {
   double least = 0;
   for (int attempt = 0; attempt < 3; ++attempt) {
     const Reading before = now.take();
+    const bool from_memory = trial.request.residency == Residency::cold;
+    trial.request.still = [&] { return now.still(before, from_memory); };
     auto results = session.options.trial(trial.request);
+    trial.request.still = {};
     if (!results.ok()) return results.status();
     if (Status status = check(trial, *results); !status.ok()) return status;
     const Reading after = now.take();

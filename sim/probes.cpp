@@ -292,6 +292,15 @@ std::vector<BandwidthSample> ReadProbe::sample(const std::vector<double>& workin
   return samples;
 }
 
+double ReadProbe::next_slice(double bytes) {
+  const auto threads = static_cast<std::size_t>(threads_);
+  const std::size_t share = std::min(static_cast<std::size_t>(bytes), memory_.size()) / threads / 512 * 512, all = share * threads;
+  if (next_ + all > memory_.size()) next_ = 0;
+  const double seconds = time_passes(memory_.data() + next_, share, 1, threads_, fastest_read_loop());
+  next_ += all;
+  return static_cast<double>(all) / seconds;
+}
+
 Sampled probe_barrier(int threads, int repetitions) {
   constexpr int kBarriers = 200;
   std::vector<double> samples;
@@ -312,16 +321,15 @@ Sampled probe_barrier(int threads, int repetitions) {
   return summarise_samples(std::move(samples));
 }
 
-Sampled probe_fork_join(int threads, int repetitions) {
-  constexpr int kRegions = 200;
+Sampled probe_fork_join(int threads, int repetitions, int regions) {
   std::vector<double> samples;
   for (int i = 0; i < repetitions + 1; ++i) {
     const double start = now_s();
-    for (int r = 0; r < kRegions; ++r) {
+    for (int r = 0; r < regions; ++r) {
 #pragma omp parallel num_threads(threads)
       { sink.fetch_or(1, std::memory_order_relaxed); }
     }
-    if (i > 0) samples.push_back((now_s() - start) / kRegions);
+    if (i > 0) samples.push_back((now_s() - start) / regions);
   }
   return summarise_samples(std::move(samples));
 }

@@ -44,11 +44,14 @@ class ReadProbe {
   [[nodiscard]] static Result<ReadProbe> make(double largest_bytes, int threads);
   /// Bytes per second of all threads together, a sample per working set, `repetitions` times in turns.
   [[nodiscard]] std::vector<BandwidthSample> sample(const std::vector<double>& working_sets, int repetitions) const;
+  /// The same of about `bytes` that follow those of the last call, read once: no cache has them where the memory is larger.
+  [[nodiscard]] double next_slice(double bytes);
   [[nodiscard]] int threads() const { return threads_; }
 
  private:
   AlignedBuffer memory_;
   int threads_ = 1;
+  std::size_t next_ = 0;
 };
 
 inline constexpr double kLineBytes = 64;
@@ -70,9 +73,9 @@ class ChaseProbe {
 /// "dot_int8", products of bytes added up in 32 bits. `isa` is one of probe_isas(), `name` one of these.
 [[nodiscard]] Sampled probe_conversion(const std::string& isa, const std::string& name, int repetitions);
 
-/// Seconds of one barrier, and of one empty parallel region, of `threads` OpenMP threads.
+/// Seconds of one barrier, and of one empty parallel region, of `threads` OpenMP threads. A sample is so many `regions` in a row.
 [[nodiscard]] Sampled probe_barrier(int threads, int repetitions);
-[[nodiscard]] Sampled probe_fork_join(int threads, int repetitions);
+[[nodiscard]] Sampled probe_fork_join(int threads, int repetitions, int regions = 200);
 
 /// FLOP/s of one thread on independent FMAs in registers. `isa` is one of probe_isas().
 [[nodiscard]] Sampled probe_fma(const std::string& isa, int repetitions);

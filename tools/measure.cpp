@@ -11,6 +11,7 @@
 
 #include "signsplit/reference.hpp"
 #include "signsplit/synthetic.hpp"
+#include "tools/turns.hpp"
 
 namespace signsplit::tools {
 namespace {
@@ -46,7 +47,7 @@ struct Subject {
   std::vector<std::unique_ptr<VendorFfn>> copies; // a vendor's rotation
   std::size_t next_copy = 0;
   std::vector<float> first_y;                     // every later call must give the same bits
-  std::vector<double> seconds;
+  Turns turns;
 
   [[nodiscard]] bool alive() const { return result.error.empty(); }
   void fail(const Status& status) { result.error = status.message(); }
@@ -58,7 +59,8 @@ class Session {
       : problem_(problem), options_(options), progress_(progress),
         own_executor_(options.executor != nullptr ? nullptr : cpu_executor({.threads = options.threads, .isa = options.isa})),
         executor_(options.executor != nullptr ? options.executor : own_executor_.get()),
-        exact_executor_(cpu_executor({.threads = options.threads, .isa = options.isa, .exact_mask = true})) {}
+        exact_executor_(cpu_executor({.threads = options.threads, .isa = options.isa, .exact_mask = true})),
+        watch_(options.still) {}
 
   Status make_layers(double active);
   void add(const CaseRequest& request);
@@ -81,6 +83,8 @@ class Session {
   void check_again(Subject& subject);
   void turn(Subject& subject);
   Status bandwidth_turn();
+  void summarise(Subject& subject) const;
+  [[nodiscard]] double share_left_out() const;
 
   Problem problem_;
   MeasureOptions options_;
@@ -93,7 +97,8 @@ class Session {
   std::vector<float> x_, y_;
   std::vector<Subject> subjects_;
   std::map<index_t, std::vector<float>> row_fused_;  // by parts
-  std::vector<double> read_seconds_;
+  Turns reads_;
+  Watch watch_;
 };
 
 Status Session::make_layers(double active) {
@@ -248,19 +253,20 @@ void Session::check_again(Subject& subject) {
 void Session::turn(Subject& subject) {
   const Result<double> seconds = timed_turn(subject);
   if (!seconds) return subject.fail(seconds.status());
-  subject.seconds.push_back(*seconds);
+  subject.turns.add(*seconds, watch_);
   check_again(subject);
 }
 
 Status Session::bandwidth_turn() {
   const Result<double> seconds = executor_->timed_read(rotation_, options_.residency);
   if (!seconds) return seconds.status();
-  read_seconds_.push_back(*seconds);
+  reads_.add(*seconds, watch_);
   return {};
 }
 
 /// A, B, C, ..., read probe, A, B, C, ... until the budget is spent.
 Status Session::time_rounds() {
+  watch_.ask();
   const auto start = Clock::now();
   for (int round = 0; round < options_.min_rounds || seconds_since(start) < options_.budget_s; ++round) {
     const double spent = seconds_since(start) / std::max(options_.budget_s, 1e-9);
@@ -269,14 +275,36 @@ Status Session::time_rounds() {
     for (Subject& subject : subjects_) {
       if (!subject.alive()) continue;
       turn(subject);
+      watch_.ask_if_due();
       any = true;
     }
     if (options_.measure_read_bandwidth) {
       if (Status status = bandwidth_turn(); !status.ok()) return status;
+      watch_.ask_if_due();
     }
     if (!any) break;
   }
+  watch_.ask();
   return {};
+}
+
+void Session::summarise(Subject& subject) const {
+  if (subject.turns.empty()) return;
+  const std::vector<double> counted = subject.turns.counted(watch_);
+  subject.result.median_s = quantile(counted, 0.5);
+  subject.result.p10_s = quantile(counted, 0.1);
+  subject.result.p90_s = quantile(counted, 0.9);
+  subject.result.samples = static_cast<int>(counted.size());
+  subject.result.all_turns_median_s = quantile(subject.turns.all(), 0.5);
+}
+
+double Session::share_left_out() const {
+  std::size_t all = 0, unsteady = 0;
+  for (const Subject& subject : subjects_) {
+    all += subject.turns.size();
+    unsteady += subject.turns.unsteady(watch_);
+  }
+  return all > 0 ? static_cast<double>(unsteady) / static_cast<double>(all) : 0.0;
 }
 
 MeasureResult Session::finish() {
@@ -286,20 +314,15 @@ MeasureResult Session::finish() {
   result.layers = static_cast<int>(rotation_.layers.size());
   result.layer_bytes = layer_bytes();
   result.huge_pages = executor_->huge_pages(rotation_);
-  if (!read_seconds_.empty()) {
-    std::sort(read_seconds_.begin(), read_seconds_.end());
-    result.read_bandwidth_Bps = layer_bytes() / quantile(read_seconds_, 0.5);
-    result.read_bandwidth_p10_Bps = layer_bytes() / quantile(read_seconds_, 0.9);
-    result.read_bandwidth_p90_Bps = layer_bytes() / quantile(read_seconds_, 0.1);
+  if (!reads_.empty()) {
+    const std::vector<double> reads = reads_.counted(watch_);
+    result.read_bandwidth_Bps = layer_bytes() / quantile(reads, 0.5);
+    result.read_bandwidth_p10_Bps = layer_bytes() / quantile(reads, 0.9);
+    result.read_bandwidth_p90_Bps = layer_bytes() / quantile(reads, 0.1);
   }
+  result.turns_left_out = share_left_out();
   for (Subject& subject : subjects_) {
-    std::sort(subject.seconds.begin(), subject.seconds.end());
-    if (!subject.seconds.empty()) {
-      subject.result.median_s = quantile(subject.seconds, 0.5);
-      subject.result.p10_s = quantile(subject.seconds, 0.1);
-      subject.result.p90_s = quantile(subject.seconds, 0.9);
-      subject.result.samples = static_cast<int>(subject.seconds.size());
-    }
+    summarise(subject);
     result.cases.push_back(std::move(subject.result));
   }
   report(1.0, "done");

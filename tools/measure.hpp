@@ -35,6 +35,10 @@ struct MeasureOptions {
   bool check_results = true;      ///< compare with row_fused bit by bit and with the exact reference in ulps
   bool exact_reference = true;    ///< the second of these, which takes a second per token of a large layer
   std::function<Status()> before_timing = {};  ///< when all is set up, just before the first timed call
+  /// Whether the machine is still what it was just before the first timed call; asked between turns, every 2 ms and more. A turn counts
+  /// when the answer just before it and the one just after it are yes; of cases that leave fewer than 3 such turns all count. Empty:
+  /// all do.
+  std::function<bool()> still = {};
 };
 
 struct CaseResult {
@@ -42,7 +46,8 @@ struct CaseResult {
   std::optional<Plan> plan;
   bool exact_mask = false;
   double median_s = 0, p10_s = 0, p90_s = 0;
-  int samples = 0;
+  int samples = 0;                ///< turns that count
+  double all_turns_median_s = 0;  ///< whether they count or not
   Statistics statistics;          ///< of one call; all zero for a vendor
   std::uint64_t bytes = 0;        ///< weight bytes read by one call (vendor: its own copy of the dense layer)
   bool same_bits_as_row_fused = false;
@@ -58,6 +63,7 @@ struct MeasureResult {
   int threads = 1;                ///< used by every case; multiprocessors of a GPU
   int layers = 1;                 ///< layers rotated through
   double layer_bytes = 0;
+  double turns_left_out = 0;      ///< share of all turns, 0..1, between which the machine was another one
   bool huge_pages = false;        ///< what the system granted for the weights
   std::vector<CaseResult> cases;
 };

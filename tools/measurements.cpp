@@ -8,7 +8,6 @@
 
 #include "signsplit/atomic_file.hpp"
 #include "tools/cpu_options.hpp"
-#include "tools/validation_point.hpp"
 
 namespace signsplit::tools {
 namespace {
@@ -23,6 +22,7 @@ Json case_json(const CaseResult& one) {
             {"samples", one.samples},
             {"same_bits", one.same_bits_as_row_fused},
             {"plan", one.plan ? plan_json(*one.plan) : Json(nullptr)}};
+  if (one.all_turns_median_s != one.median_s) json["all_turns_median_s"] = one.all_turns_median_s;
   if (!one.error.empty()) json["error"] = one.error;
   return json;
 }
@@ -39,6 +39,7 @@ Json group_json(const MeasuredGroup& group) {
           {"cases", std::move(cases)}};
   if (group.reading.threads > 0) json["reading"] = reading_json(group.reading);
   if (group.repeats > 0) json["repeats"] = group.repeats;
+  if (group.measured.turns_left_out > 0) json["turns_left_out"] = group.measured.turns_left_out;
   return json;
 }
 
@@ -70,6 +71,7 @@ CaseResult case_from(const Json& json, const Problem& problem) {
   one.p10_s = json.at("p10_s").get<double>();
   one.p90_s = json.at("p90_s").get<double>();
   one.samples = json.at("samples").get<int>();
+  one.all_turns_median_s = json.value("all_turns_median_s", one.median_s);
   one.same_bits_as_row_fused = json.at("same_bits").get<bool>();
   one.error = json.value("error", "");
   if (json.at("plan").is_null()) return one;
@@ -105,6 +107,7 @@ MeasuredGroup group_from(const Json& json) {
   group.measured.huge_pages = json.at("huge_pages").get<bool>();
   if (json.contains("reading")) group.reading = reading_from(json.at("reading"));
   group.repeats = json.value("repeats", 0);
+  group.measured.turns_left_out = json.value("turns_left_out", 0.0);
   for (const Json& one : json.at("cases")) group.measured.cases.push_back(case_from(one, group.request.problem));
   return group;
 }
@@ -182,7 +185,7 @@ sim::Machine machine_for(const sim::Machine& profile, const MeasuredGroup& group
   return sim::as_of_now(profile, reading);
 }
 
-std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machine& profile, Knows knows) {
+std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machine& profile, Knows knows, TurnsOf turns) {
   std::vector<sim::ValidationPoint> points;
   for (const MeasuredGroup& group : m.groups) {
     const sim::Machine machine = machine_for(profile, group, knows);
@@ -195,7 +198,7 @@ std::vector<sim::ValidationPoint> replay(const Measurements& m, const sim::Machi
                                    .threads = m.threads,
                                    .isa = m.isa};
       const Result<sim::Prediction> predicted = sim::predict(scenario, machine);
-      if (predicted) points.push_back(validation_point(group_name(group.request), scenario, *predicted, profile, measured));
+      if (predicted) points.push_back(validation_point(group_name(group.request), scenario, *predicted, profile, measured, turns));
     }
   }
   return points;

@@ -9,6 +9,7 @@
 #include "signsplit/sim/validation.hpp"
 #include "tools/json_output.hpp"
 #include "tools/measure.hpp"
+#include "tools/validation_point.hpp"
 
 namespace signsplit::tools {
 
@@ -17,7 +18,7 @@ struct MeasuredGroup {
   sim::ValidationCase request;
   MeasureResult measured;  ///< of the cases: plan, label, median, p10, p90, samples, whether the bits are right, error
   sim::Reading reading = {};  ///< the machine just before; empty: it was not asked
-  int repeats = 0;         ///< measurements thrown away before, because the machine was another one after them
+  int repeats = 0;         ///< measurements thrown away before, because the machine was another one in half of their turns
 };
 
 struct Measurements {
@@ -51,6 +52,6 @@ enum class Knows {
 
 /// Points of all groups, predicted by today's model on a machine, joined with what was measured then.
 [[nodiscard]] std::vector<sim::ValidationPoint> replay(const Measurements& measurements, const sim::Machine& machine,
-                                                       Knows knows = Knows::reading);
+                                                       Knows knows = Knows::reading, TurnsOf turns = TurnsOf::steady);
 
 }  // namespace signsplit::tools

@@ -205,7 +205,7 @@ Status Reporter::measure() {
   request.measure.seed = kSeed;
   request.measure.budget_s = options_.quick ? 2.5 : 9.0;
   request.vendors = vendor_names();
-  Result<std::function<sim::Reading()>> probe = reading_probe(*cpu_executor({.threads = data_.threads, .isa = cpu_.isa}), data_.machine);
+  Result<MachineProbe> probe = machine_probe(*cpu_executor({.threads = data_.threads, .isa = cpu_.isa}), data_.machine);
   if (!probe) return probe.status();
   request.probe = std::move(*probe);
   data_.predictions_file = "predictions.json";

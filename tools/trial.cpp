@@ -14,6 +14,7 @@ sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
     options.seed = seed;
     options.measure_read_bandwidth = false;
     options.check_results = false;
+    options.still = request.still;
     std::vector<CaseRequest> cases;
     for (const Plan& plan : request.plans) cases.push_back({plan, {}});
     const Result<MeasureResult> measured = measure(request.problem, request.active, cases, options);
@@ -27,11 +28,12 @@ sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
   };
 }
 
-Result<std::function<sim::Reading()>> reading_probe(const Executor& executor, const sim::Machine& machine) {
-  if (executor.device() != "cpu") return std::function<sim::Reading()>();
+Result<MachineProbe> machine_probe(const Executor& executor, const sim::Machine& machine) {
+  if (executor.device() != "cpu") return MachineProbe{};
   const Result<sim::NowProbe> probe = sim::NowProbe::make(machine, executor.workers(), executor.isa());
   if (!probe) return probe.status();
-  return std::function<sim::Reading()>([probe = *probe] { return probe.take(); });
+  return MachineProbe{[probe = *probe] { return probe.take(); },
+                      [probe = *probe](const sim::Reading& reading, bool with_memory) { return probe.still(reading, with_memory); }};
 }
 
 }  // namespace signsplit::tools

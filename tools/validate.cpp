@@ -103,6 +103,10 @@ void print_summary(const ValidationRun& run, const Context& context) {
                 percent_text(s.p95_ape), time_text(s.gap_median_abs_s), percent_text(s.coverage_90));
   context.print("  mean error by the profile alone {}; with the read bandwidth measured beside the schedules {}\n",
                 percent_text(run.profile_summary.mape), percent_text(run.same_run_summary.mape));
+  context.print("  the machine was another one during {} of the turns, which do not count (mean error with them {}); {} measurement(s) made again, "
+                "{} still mostly unsteady\n",
+                percent_text(run.steadiness.turns_left_out), percent_text(run.all_turns_summary.mape), run.steadiness.repeated,
+                run.steadiness.mostly_unsteady);
 }
 
 /// Old measurements, today's model.
@@ -116,6 +120,8 @@ Result<ExitCode> replay_file(const ValidateOptions& options, const Context& cont
   run.summary = sim::summarise(run.points, *machine);
   run.profile_summary = sim::summarise(replay(*kept, *machine, Knows::profile), *machine);
   run.same_run_summary = sim::summarise(replay(*kept, *machine, Knows::same_run), *machine);
+  run.all_turns_summary = sim::summarise(replay(*kept, *machine, Knows::reading, TurnsOf::all), *machine);
+  run.steadiness = steadiness_of(kept->groups);
   print_groups(run.points, context);
   print_summary(run, context);
   if (const Status status = write_json(context, validation_json(run)); !status) return status;
@@ -146,7 +152,7 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
   request.measure.threads = cpu->threads;
   request.measure.isa = cpu->isa;
   if (options.probe == "on") {
-    Result<std::function<sim::Reading()>> probe = reading_probe(**executor, *machine);
+    Result<MachineProbe> probe = machine_probe(**executor, *machine);
     if (!probe) return probe.status();
     request.probe = std::move(*probe);
   }

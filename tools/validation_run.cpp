@@ -16,6 +16,9 @@
 namespace signsplit::tools {
 namespace {
 
+/// A measurement that loses more of its turns is not one of the machine that was predicted.
+constexpr double kTooUnsteady = 0.5;
+
 /// On another executor than the CPU predictions assume what the profile says.
 bool on_cpu(const ValidationOptions& options) {
   return options.measure.executor == nullptr || options.measure.executor->device() == "cpu";
@@ -86,12 +89,12 @@ Json predictions_json(std::span<const ValidationGroup> groups, const sim::Machin
 
 /// Joins predictions and measurements of a group. Schedules that could not run are told of, not counted.
 void add_points(const ValidationGroup& group, std::span<const sim::LabelledPrediction> predictions, const sim::Machine& machine,
-                const ValidationOptions& options, std::vector<sim::ValidationPoint>& points) {
+                const ValidationOptions& options, std::vector<sim::ValidationPoint>& points, TurnsOf turns = TurnsOf::steady) {
   for (std::size_t i = 0; i < group.plans.size(); ++i) {
     const CaseResult& measured = group.measured.cases[i];
     if (!measured.error.empty()) continue;
     points.push_back(validation_point(group.name, scenario_of(group.request, group.plans[i], options), predictions[i].prediction,
-                                      machine, measured));
+                                      machine, measured, turns));
   }
 }
 
@@ -142,12 +145,16 @@ Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machin
   for (const std::string& vendor : options.vendors) requests.push_back({std::nullopt, vendor});
   MeasureOptions measure_options = options.measure;
   measure_options.residency = group.request.residency;
-  if (options.probe) {
+  if (options.probe.read) {
     measure_options.before_timing = [&] {
-      group.reading = options.probe();
+      group.reading = options.probe.read();
       group.predictions_now = predictions_on(group, sim::as_of_now(machine, group.reading), options);
       return file.add(index, group);
     };
+  }
+  if (options.probe.still) {
+    const bool with_memory = group.request.residency == sim::Residency::cold;
+    measure_options.still = [&group, &options, with_memory] { return options.probe.still(group.reading, with_memory); };
   }
   Result<MeasureResult> measured = measure(group.request.problem, group.request.active, requests, measure_options, progress);
   if (!measured) return measured.status();
@@ -156,13 +163,13 @@ Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machin
   return {};
 }
 
-/// Again, twice at most, while the machine is another one after the measurement.
+/// Again, twice at most, while the machine is another one than was predicted for most of the measurement.
 Status measure_group(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
                      PredictionsFile& file, const MeasureProgress& progress) {
   constexpr int kMostRepeats = 2;
   for (;;) {
     if (Status status = measure_once(group, index, machine, options, file, progress); !status) return status;
-    if (!options.probe || group.repeats == kMostRepeats || sim::same_machine(group.reading, options.probe())) return {};
+    if (group.repeats == kMostRepeats || group.measured.turns_left_out <= kTooUnsteady) return {};
     ++group.repeats;
   }
 }
@@ -190,7 +197,7 @@ void take_over(ValidationGroup& group, const MeasuredGroup& known, const sim::Ma
 }
 
 void score(ValidationRun& run, const sim::Machine& machine, const ValidationOptions& options) {
-  std::vector<sim::ValidationPoint> by_profile, same_run;
+  std::vector<sim::ValidationPoint> by_profile, same_run, all_turns;
   for (const ValidationGroup& group : run.groups) {
     if (group.measured.cases.size() < group.plans.size()) continue;
     for (std::size_t i = 0; i < group.plans.size(); ++i) {
@@ -198,13 +205,16 @@ void score(ValidationRun& run, const sim::Machine& machine, const ValidationOpti
       if (!error.empty()) run.problems.push_back(fmt::format("{}: {}: {}", group.name, group.predictions[i].label, error));
     }
     add_points(group, group.predictions, machine, options, by_profile);
-    add_points(group, group.predictions_now.empty() ? group.predictions : group.predictions_now, machine, options, run.points);
+    const std::vector<sim::LabelledPrediction>& predictions = group.predictions_now.empty() ? group.predictions : group.predictions_now;
+    add_points(group, predictions, machine, options, run.points);
+    add_points(group, predictions, machine, options, all_turns, TurnsOf::all);
     const sim::Machine then = machine_for(machine, {group.request, group.measured, group.reading, group.repeats}, Knows::same_run);
     add_points(group, predictions_on(group, then, options), machine, options, same_run);
   }
   run.summary = sim::summarise(run.points, machine);
   run.profile_summary = sim::summarise(by_profile, machine);
   run.same_run_summary = sim::summarise(same_run, machine);
+  run.all_turns_summary = sim::summarise(all_turns, machine);
 }
 
 Json score_json(const sim::DecisionScore& score) {
@@ -220,6 +230,16 @@ Json score_json(const sim::DecisionScore& score, double mape) {
 }
 
 }  // namespace
+
+Steadiness steadiness_of(std::span<const MeasuredGroup> groups) {
+  Steadiness all;
+  for (const MeasuredGroup& group : groups) {
+    all.repeated += group.repeats;
+    all.mostly_unsteady += group.measured.turns_left_out > kTooUnsteady ? 1 : 0;
+    all.turns_left_out += group.measured.turns_left_out / static_cast<double>(groups.size());
+  }
+  return all;
+}
 
 Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases, const sim::Machine& machine,
                                      const std::filesystem::path& predictions_file, const ValidationOptions& options,
@@ -258,12 +278,13 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
       run.problems.push_back(group.name + ": " + status.message());
       continue;
     }
-    if (options.keep.empty()) continue;
     kept->groups.push_back({group.request, group.measured, group.reading, group.repeats});
+    if (options.keep.empty()) continue;
     if (const Status status = write_measurements(options.keep, *kept); !status) return status;
   }
   if (run.pending > 0) return run;
   score(run, machine, options);
+  run.steadiness = steadiness_of(kept->groups);
   if (run.points.empty()) {
     return invalid_argument("nothing could be measured" + (run.problems.empty() ? "" : ": " + run.problems.front()));
   }
@@ -271,6 +292,10 @@ Result<ValidationRun> run_validation(std::span<const sim::ValidationCase> cases,
 }
 
 namespace {
+
+Json steadiness_json(const Steadiness& s) {
+  return {{"repeated_measurements", s.repeated}, {"mostly_unsteady", s.mostly_unsteady}, {"turns_left_out", s.turns_left_out}};
+}
 
 /// What stands beside the summary that counts.
 Json short_summary_json(const sim::ValidationSummary& s) {
@@ -330,9 +355,8 @@ Json validation_json(const ValidationRun& run) {
   Json summary = summary_json(run.summary);
   summary["without_probe"] = summary_json(run.profile_summary);
   summary["same_run_bandwidth"] = short_summary_json(run.same_run_summary);
-  int repeats = 0;
-  for (const ValidationGroup& group : run.groups) repeats += group.repeats;
-  summary["repeated_measurements"] = repeats;
+  summary["all_turns"] = short_summary_json(run.all_turns_summary);
+  summary["steadiness"] = steadiness_json(run.steadiness);
   return {{"points", std::move(points)}, {"summary", std::move(summary)}};
 }
 

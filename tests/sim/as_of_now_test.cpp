@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "lookup.hpp"
+#include "probes.hpp"
 #include "sample_machine.hpp"
 #include "signsplit/sim/as_of_now.hpp"
 
@@ -71,8 +72,7 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
   CHECK(thread_cost(now.barrier_s, 2) == 3.0 * thread_cost(machine.barrier_s, 2));
   CHECK(model_value(now, "thread_wait_s").value == 2e-6);
   CHECK(model_value(now, "exchange_rate").value == 4e9);
-  CHECK(model_value(now, "push_overhead_s").value == 3e-8 * std::sqrt(2.0));  // of one token
-  CHECK(model_value(now, "push_token_s") == model_value(machine, "push_token_s"));
+  CHECK(model_value(now, "push_overhead_s").value == 3e-8);  // each core's own
   CHECK(now.rates == machine.rates);
   CHECK(now.read_bandwidth == machine.read_bandwidth);
 }
@@ -129,4 +129,20 @@ TEST_CASE("a probe reads what it owns, and refuses what is not there") {
   CHECK(reading.fork_join_s > 0);
   CHECK(reading.barrier_s > 0);
   CHECK(reading.fma_per_s > 0);
+
+  CHECK(probe->still({}, true));  // what is not known does not differ
+  Reading slower;
+  slower.fork_join_s = 1.0;  // a second
+  CHECK_FALSE(probe->still(slower, false));
+  Reading faster;
+  faster.read_bandwidth = {{1e8, 1, 1e18, 0}};
+  CHECK(probe->still(faster, false));
+  CHECK_FALSE(probe->still(faster, true));
+}
+
+TEST_CASE("slices of what a probe owns are read one after the other, and from the beginning again") {
+  auto read = ReadProbe::make(1 << 20, 2);
+  REQUIRE(read.ok());
+  for (int i = 0; i < 5; ++i) CHECK(read->next_slice(3e5) > 0);
+  CHECK(read->next_slice(1e9) > 0);  // more than there is: all of it
 }

@@ -69,9 +69,11 @@ TEST_CASE("a validation has exactly the promised keys") {
                                          "measured_p10_s", "measured_p90_s", "roofline_s", "roofline_launch_s"});
   CHECK(keys(json["summary"]) == Names{"points", "groups", "decided", "decision_accuracy", "abstain_rate", "abstain_where_measurable", "mape", "p95_ape", "bias",
                                        "gap_median_abs_s", "coverage_90", "any_two_schedules", "regret_mean", "regret_worst",
-                                       "strategies", "naive", "without_probe", "same_run_bandwidth", "repeated_measurements"});
-  CHECK(json["summary"]["without_probe"].size() + 3 == json["summary"].size());  // the same keys
+                                       "strategies", "naive", "without_probe", "same_run_bandwidth", "all_turns", "steadiness"});
+  CHECK(json["summary"]["without_probe"].size() + 4 == json["summary"].size());  // the same keys
   CHECK(keys(json["summary"]["same_run_bandwidth"]) == Names{"mape", "p95_ape", "bias", "coverage_90"});
+  CHECK(keys(json["summary"]["all_turns"]) == Names{"mape", "p95_ape", "bias", "coverage_90"});
+  CHECK(keys(json["summary"]["steadiness"]) == Names{"repeated_measurements", "mostly_unsteady", "turns_left_out"});
   CHECK(keys(json["summary"]["naive"]) == Names{"roofline", "roofline_launch", "always_fuse", "never_fuse", "roofline_any_two",
                                                 "roofline_launch_any_two", "regret_row_fused_skip"});
 }

@@ -7,6 +7,7 @@
 #include "scratch_directory.hpp"
 #include "signsplit/sim/calibrate.hpp"
 #include "tools/trial.hpp"
+#include "tools/turns.hpp"
 #include "tools/validation_run.hpp"
 
 using namespace signsplit;
@@ -79,18 +80,26 @@ TEST_CASE("with a probe a case is predicted for the machine as it is, on disk be
   ValidationOptions options = short_options();
   options.measure.threads = 2;
   options.keep = scratch / "kept.json";
-  const double forks[] = {1e-6, 2e-6, 3e-6, 3.3e-6};  // before, after: another machine; before, after: the same
+  const double forks[] = {1e-6, 3e-6};
   std::size_t asked = 0;
-  options.probe = [&] {
+  options.probe.read = [&] {
     REQUIRE(asked < std::size(forks));
     // Before a measurement only what was predicted for those before it is on disk.
-    if (asked % 2 == 0) CHECK(Json::parse(read_text(file))["groups"][0].value("as_of_now", Json::array()).size() == asked / 2);
+    CHECK(Json::parse(read_text(file))["groups"][0].value("as_of_now", Json::array()).size() == asked);
     return reading_with(forks[asked++]);
+  };
+  options.probe.still = [&](const sim::Reading& reading, bool with_memory) {  // while the first is measured it has changed
+    CHECK_FALSE(with_memory);  // weights in a cache
+    CHECK(reading.fork_join_s == forks[asked - 1]);
+    return asked > 1;
   };
   const auto run = run_validation({&kSmall, 1}, machine, file, options);
   REQUIRE_MESSAGE(run.ok(), run.message());
-  CHECK(asked == 4);
+  CHECK(asked == 2);
   CHECK(run->groups[0].repeats == 1);
+  CHECK(run->groups[0].measured.turns_left_out == 0);
+  CHECK(run->steadiness.repeated == 1);
+  CHECK(run->steadiness.mostly_unsteady == 0);
   const Json written = Json::parse(read_text(file));
   const Json& now = written["groups"][0]["as_of_now"];
   REQUIRE(now.size() == 2);
@@ -113,11 +122,73 @@ TEST_CASE("with a probe a case is predicted for the machine as it is, on disk be
   }
   CHECK(run->summary.mape != run->profile_summary.mape);
   // Going on with it asks nothing again, and finds the same.
-  options.probe = [] { return sim::Reading{}; };
+  options.probe.read = [] { return sim::Reading{}; };
   const auto again = run_validation({&kSmall, 1}, machine, file, options);
   REQUIRE_MESSAGE(again.ok(), again.message());
   CHECK(again->points.size() == run->points.size());
   CHECK(again->points[0].predicted_s == run->points[0].predicted_s);
+}
+
+TEST_CASE("a machine that never is what it was is measured three times, and then as it is") {
+  const ScratchDirectory scratch;
+  sim::ValidationCase cold = kSmall;
+  cold.residency = sim::Residency::cold;
+  ValidationOptions options = short_options();
+  int read = 0;
+  options.probe.read = [&] {
+    ++read;
+    return reading_with(1e-6);
+  };
+  options.probe.still = [](const sim::Reading&, bool with_memory) { return !with_memory; };
+  const auto run = run_validation({&cold, 1}, sim::detect_host(), scratch / "p.json", options);
+  REQUIRE_MESSAGE(run.ok(), run.message());
+  CHECK(read == 3);
+  CHECK(run->steadiness.repeated == 2);
+  CHECK(run->steadiness.mostly_unsteady == 1);
+  CHECK(run->steadiness.turns_left_out == 1.0);
+  CHECK(run->points.size() == run->groups[0].plans.size());
+  CHECK(run->all_turns_summary.mape == run->summary.mape);
+}
+
+TEST_CASE("turns count between two answers that are yes, and measured times of all turns are kept beside") {
+  std::vector<bool> answers{true, true, false, true, true};
+  std::size_t asked = 0;
+  Watch watch([&] { return answers.at(asked++); });
+  Turns turns;
+  for (int i = 0; i < 5; ++i) {
+    watch.ask();
+    if (i == 4) break;
+    turns.add(4.0 - i, watch);
+    turns.add(14.0 - i, watch);
+  }
+  CHECK(turns.size() == 8);
+  CHECK(turns.unsteady(watch) == 4);
+  CHECK(turns.counted(watch) == std::vector<double>{1, 4, 11, 14});
+  CHECK(turns.all() == std::vector<double>{1, 2, 3, 4, 11, 12, 13, 14});
+  Turns last;  // nobody asked after them
+  for (const double seconds : {3.0, 1.0, 2.0, 5.0}) last.add(seconds, watch);
+  CHECK(last.unsteady(watch) == 4);
+  CHECK(last.counted(watch) == std::vector<double>{1, 2, 3, 5});  // all, when fewer than three count
+  const Watch nobody({});
+  CHECK(turns.unsteady(nobody) == 0);
+  CHECK(turns.counted(nobody) == turns.all());
+
+  MeasuredGroup group{.request = kSmall, .measured = {}};
+  CaseResult one;
+  one.plan = default_plan(kSmall.problem, Strategy::row_fused);
+  one.label = label(*one.plan);
+  one.median_s = one.p10_s = one.p90_s = 2e-6;
+  one.all_turns_median_s = 3e-6;
+  group.measured.cases = {one};
+  group.measured.turns_left_out = 0.25;
+  const Measurements kept{"quick", "today", "scalar", 1, sim::detect_host(), {group}};
+  const ScratchDirectory scratch;
+  REQUIRE(write_measurements(scratch / "m.json", kept).ok());
+  const auto read = read_measurements(scratch / "m.json");
+  REQUIRE_MESSAGE(read.ok(), read.message());
+  CHECK(read->groups[0].measured.turns_left_out == 0.25);
+  CHECK(replay(*read, read->machine)[0].measured_s == 2e-6);
+  CHECK(replay(*read, read->machine, Knows::reading, TurnsOf::all)[0].measured_s == 3e-6);
 }
 
 TEST_CASE("the bandwidth beside the schedules tells drift from model, for weights from main memory only") {

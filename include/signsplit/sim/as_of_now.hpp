@@ -42,6 +42,9 @@ class NowProbe {
   [[nodiscard]] static Result<NowProbe> make(const Machine& machine, int threads, const std::string& isa);
   /// About a tenth of a second.
   [[nodiscard]] Reading take() const;
+  /// Whether the machine is still that of a reading (same_machine), by fork and join and, if asked for, by 8 MB of main memory alone: a
+  /// tenth of a millisecond, or a quarter. Small enough to ask between calls that are timed.
+  [[nodiscard]] bool still(const Reading& reading, bool with_memory) const;
 
  private:
   struct State;

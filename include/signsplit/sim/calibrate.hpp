@@ -22,6 +22,7 @@ struct TrialRequest {
   Residency residency = Residency::warm;
   int threads = 1;
   double budget_s = 0.5;  ///< for all plans together
+  std::function<bool()> still = {};  ///< asked between calls: a call counts when the machine was what it is just before and just after it
 };
 struct TrialResult {
   double median_s = 0, p10_s = 0, p90_s = 0;
