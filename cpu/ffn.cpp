@@ -13,6 +13,7 @@
 
 #include "certify_dispatch.hpp"
 #include "float_environment.hpp"
+#include "part_tree.hpp"
 #include "signsplit/certificate.hpp"
 #include "signsplit/residual.hpp"
 #include "tile_sink.hpp"
@@ -98,6 +99,7 @@ struct Ffn::State {
   AlignedBuffer memory;
   Workspace workspace;
   WorkQueue queues[kMaxPhases];
+  PartTree tree;
   std::vector<Statistics> statistics;  // per worker
   Report report;
   std::vector<TraceEvent>* trace = nullptr;          // null: not traced
@@ -106,6 +108,7 @@ struct Ffn::State {
 
   Status bind(const Weights& layer);
   void load_x(std::span<const float> x);
+  void run_item(int phase, index_t item, int worker, TileSink& sink);
   void run_phase(int phase, int worker, const RunContext& run);
   void start_trace();
   void finish_trace();
@@ -152,6 +155,7 @@ Result<Ffn> Ffn::create(const Weights& weights, const Plan& plan, index_t batch,
   state->workspace = carve(state->memory.data(), plan, problem, state->report.threads);
   state->statistics.resize(static_cast<std::size_t>(state->report.threads));
   for (WorkQueue& queue : state->queues) queue.resize(state->report.threads);
+  state->tree.resize(plan.parts);
   return Ffn(state.release());
 } catch (const std::bad_alloc&) {
   return io_error("no memory for an FFN of " + describe(weights.problem(batch)));
@@ -216,16 +220,29 @@ void Ffn::State::load_x(std::span<const float> x) {
   }
 }
 
+void Ffn::State::run_item(int phase, index_t item, int worker, TileSink& sink) {
+  const double begin = trace != nullptr ? trace_time() : 0.0;
+  walk(plan, shape, phase_at(plan, phase), item, sink);
+  if (trace != nullptr) traced[static_cast<std::size_t>(worker)].push_back({worker, phase, item, begin, trace_time()});
+}
+
+/// Takes items of a phase until none is left. Where all phases are one region, who completes the last part's y goes on to the reduction.
 void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
   const DefaultFloatEnvironment float_environment;
-  const std::size_t w = static_cast<std::size_t>(worker);
-  TileSink sink(run, workspace.tiles[w]);
+  TileSink sink(run, workspace.tiles[static_cast<std::size_t>(worker)]);
+  const int reduction = phase_count(plan) - 1;
+  bool y_complete = false;
   for (index_t item = queues[phase].take(worker); item >= 0; item = queues[phase].take(worker)) {
-    const double begin = trace != nullptr ? trace_time() : 0.0;
-    walk(plan, shape, phase_at(plan, phase), item, sink);
-    if (trace != nullptr) traced[w].push_back({worker, phase, item, begin, trace_time()});
+    run_item(phase, item, worker, sink);
+    if (phase + 1 == reduction) {
+      y_complete = tree.done(item, [&](index_t into, index_t from) { sink.add_part(into, from); });
+    }
   }
-  statistics[w] += sink.statistics();
+  if (y_complete && plan.launch == Launch::one_region) {
+    const index_t slices = item_count(plan, shape, Phase::reduce);
+    for (index_t item = 0; item < slices; ++item) run_item(reduction, item, worker, sink);
+  }
+  statistics[static_cast<std::size_t>(worker)] += sink.statistics();
 }
 
 void Ffn::State::start_trace() {
@@ -242,7 +259,7 @@ void Ffn::State::finish_trace() {
 void Ffn::trace(std::vector<TraceEvent>* events) noexcept { state_->trace = events; }
 
 void Ffn::State::run_one_region(const RunContext& run) {
-  const int phases = phase_count(plan);
+  const int phases = phase_count(plan) - 1;  // of products
 #pragma omp parallel num_threads(report.threads)
   for (int phase = 0; phase < phases; ++phase) {
     if (phase > 0) {

@@ -383,18 +383,24 @@ void TileSink::load_h(HiddenRange hidden) {
 
 // ---- reduction ----
 
+void TileSink::add_part(index_t into, index_t from) {
+  const index_t elems = run_.problem.batch * run_.workspace.y_stride;
+  run_.kernels.add_part({run_.workspace.partial_y + into * elems, run_.workspace.partial_y + from * elems, elems});
+}
+
+/// What is left when all parts have been added into the first (PartTree).
 void TileSink::reduce(ColumnRange columns) {
   const Problem& p = run_.problem;
-  run_.kernels.reduce({run_.workspace.partial_y, run_.plan.parts, p.batch, run_.workspace.y_stride, columns.begin, columns.end});
   statistics_.bytes_y += static_cast<std::uint64_t>(run_.plan.parts * p.batch * columns.size()) * sizeof(float);
   const std::span<const float> bias = run_.weights.down_bias();
   const index_t end = std::min(columns.end, p.d_model);
   if (integers()) find_h_scales();
   for (index_t b = 0; b < p.batch; ++b) {
-    const float* sum = run_.workspace.partial_y + b * run_.workspace.y_stride;
+    const float* sums = run_.workspace.partial_y + b * run_.workspace.y_stride;
     float* y = run_.y + b * p.d_model;
     for (index_t d = columns.begin; d < end; ++d) {
-      const float scaled = integers() ? sum[d] * tile_.h_scales[b] : sum[d];
+      const float sum = sums[d] + 0.0f;  // -0 becomes +0
+      const float scaled = integers() ? sum * tile_.h_scales[b] : sum;
       const float value = bias.empty() ? scaled : scaled + bias[static_cast<std::size_t>(d)];
       y[d] = value == value ? value : std::bit_cast<float>(0x7fc00000u);
     }

@@ -56,6 +56,9 @@ class TileSink {
   void load_h(HiddenRange hidden);
   void reduce(ColumnRange columns);
 
+  /// y of part `into` += y of part `from`.
+  void add_part(index_t into, index_t from);
+
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
  private:

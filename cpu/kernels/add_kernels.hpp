@@ -146,27 +146,13 @@ void add_rows(const AddRows& a) {
 }
 
 template <class L>
-void reduce_parts(const ReduceParts& a) {
-  for (index_t b = 0; b < a.batch; ++b) {
-    float* base = a.partial_y + b * a.y_stride;
-    const index_t part_stride = a.batch * a.y_stride;
-    // Other cores have written most of it: all is asked for at once, because one after the other these slices take a latency each.
-    for (index_t p = 0; p < a.parts; ++p) {
-      for (index_t d = a.begin; d < a.end; d += 16) __builtin_prefetch(base + p * part_stride + d, 1);
-    }
-    for (index_t stride = 1; stride < a.parts; stride *= 2) {
-      for (index_t p = 0; p + stride < a.parts; p += 2 * stride) {
-        float* into = base + p * part_stride;
-        const float* from = base + (p + stride) * part_stride;
-        for (index_t d = a.begin; d < a.end; d += L::width) {
-          L::store_aligned(into + d, L::add(L::load_aligned(into + d), L::load_aligned(from + d)));
-        }
-      }
-    }
-    for (index_t d = a.begin; d < a.end; d += L::width) {
-      L::store_aligned(base + d, L::add(L::load_aligned(base + d), L::zero()));
-    }
+void add_part(const AddPart& a) {
+  // Another core has written one of the two: all of it is asked for at once.
+  for (index_t d = 0; d < a.elems; d += 16) {
+    __builtin_prefetch(a.into + d, 1);
+    __builtin_prefetch(a.from + d);
   }
+  for (index_t d = 0; d < a.elems; d += L::width) L::store_aligned(a.into + d, L::add(L::load_aligned(a.into + d), L::load_aligned(a.from + d)));
 }
 
 }  // namespace

@@ -80,12 +80,11 @@ struct AddRows {
   index_t group;                ///< int8: rows that share a row of scales; 0: all
 };
 
-/// Columns [begin, end) of the pairwise tree over parts, in place into part 0: for stride 1, 2, 4, ...:
-/// partial[i] += partial[i + stride] for i = 0, 2·stride, ...; then + 0.0f, which turns −0 into +0.
-struct ReduceParts {
-  float* partial_y;           ///< [parts, batch, y_stride]
-  index_t parts, batch, y_stride;
-  index_t begin, end;         ///< multiples of 64
+/// One addition of the tree over the parts: into += from.
+struct AddPart {
+  float* into;                ///< [elems], 64-byte aligned
+  const float* from;
+  index_t elems;              ///< a multiple of 64
 };
 
 inline constexpr int kStoredTypes = 4;  // f32, bf16, f16, int8: the order of DType
@@ -96,7 +95,7 @@ struct KernelTable {
   void (*dot[kStoredTypes])(const DotRows&);          ///< by DType
   void (*dot_streams[kStoredTypes])(const DotRows&);  ///< by DType; needs first && last
   void (*add[kStoredTypes])(const AddRows&);          ///< by DType
-  void (*reduce)(const ReduceParts&);
+  void (*add_part)(const AddPart&);
 };
 
 /// One table per instruction set. avx2 and avx512 exist in x86-64 builds only.

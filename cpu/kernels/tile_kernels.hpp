@@ -16,7 +16,7 @@ constexpr KernelTable make_table() {
           {dot_any_rows<L, float>, dot_any_rows<L, Bf16>, dot_any_rows<L, F16>, dot_any_rows<L, Int8>},
           {dot_streams<L, float>, dot_streams<L, Bf16>, dot_streams<L, F16>, dot_streams<L, Int8>},
           {add_any_rows<L, float>, add_any_rows<L, Bf16>, add_any_rows<L, F16>, add_any_rows<L, Int8>},
-          reduce_parts<L>};
+          add_part<L>};
 }
 
 }  // namespace

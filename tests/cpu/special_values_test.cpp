@@ -94,6 +94,18 @@ TEST_CASE("a dead unit with an infinite row of W2 is not skipped: 0 times infini
   }
 }
 
+TEST_CASE("an output whose products underflow from below is +0") {
+  Layer layer;
+  layer.problem = {1, 2, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.up = {1e-30f, 1e-30f};
+  layer.down = {-1e-30f, -1e-30f};  // h · w2 = -1e-60, rounded to -0
+  const Weights w = layer.pack();
+  for (const Plan& plan : all_plans(layer.problem, 0)) {
+    INFO(label(plan));
+    CHECK(std::bit_cast<std::uint32_t>(run(w, plan, {1.0f}, cpu::supported_isas().back())[0]) == 0u);
+  }
+}
+
 TEST_CASE("a closed gate hides a finite overflow of the up value, in every schedule") {
   Layer layer;
   layer.problem = {2, 2, 1, DType::f32, {ActivationKind::relu}, true};
