@@ -42,11 +42,13 @@ struct PanelAvx2 {
     const __m256i even_bytes = _mm256_and_si256(bytes, _mm256_set1_epi16(0x00ff));
     return _mm256_add_epi32(_mm256_madd_epi16(even_bytes, even), _mm256_madd_epi16(_mm256_srli_epi16(bytes, 8), odd));
   }
+  template <bool Asks>
   static floats group_sums(const unsigned char* plane, const QuantizedQuad* quads, index_t count, const QuantizedGroup& group) {
     __m256i low = _mm256_set1_epi32(group.start), high = low;
     for (index_t from = 0; from < count; from += kQuadsAtOnce, plane += kQuadsAtOnce * 64, quads += kQuadsAtOnce) {
 #pragma GCC unroll 16
       for (int q = 0; q < kQuadsAtOnce; ++q) {
+        if (Asks) ask_ahead(plane + q * 64);
         int even, odd;
         __builtin_memcpy(&even, quads[q].even, sizeof even);
         __builtin_memcpy(&odd, quads[q].odd, sizeof odd);

@@ -6,6 +6,7 @@ namespace signsplit::cpu {
 namespace {
 
 struct PanelAvx512Vnni : PanelAvx512 {
+  template <bool Asks>
   static floats group_sums(const unsigned char* plane, const QuantizedQuad* quads, index_t count, const QuantizedGroup& group) {
     // Two sums for each half, so that an addition need not wait for the one before.
     __m512i high0 = _mm512_set1_epi32(group.start_high), low0 = _mm512_set1_epi32(group.start_low);
@@ -13,6 +14,7 @@ struct PanelAvx512Vnni : PanelAvx512 {
     for (index_t from = 0; from < count; from += kQuadsAtOnce, plane += kQuadsAtOnce * 64, quads += kQuadsAtOnce) {
 #pragma GCC unroll 16
       for (int q = 0; q < kQuadsAtOnce; q += 2) {
+        if (Asks) ask_ahead(plane + q * 64), ask_ahead(plane + q * 64 + 64);
         const __m512i first = _mm512_load_si512(plane + q * 64), second = _mm512_load_si512(plane + q * 64 + 64);
         high0 = _mm512_dpbusd_epi32(high0, first, broadcast_bits(quads[q].high));
         low0 = _mm512_dpbusd_epi32(low0, first, broadcast_bits(quads[q].low));
