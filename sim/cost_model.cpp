@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "gpu_machine.hpp"
@@ -16,19 +17,20 @@ double jumps_when_skipping(double structural, double rows, double read) {
   return rows > 0.0 ? std::max(std::min(structural, read), read * (1.0 - read / rows)) : 0.0;
 }
 
-/// Seconds that one thread needs for one weight element and all tokens: linear between the numbers of tokens that have a rate, in
-/// proportion beyond the last. Empty when the machine has no such rate.
-std::optional<double> seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel, double batch) {
-  double tokens = 0.0, seconds = 0.0;
-  for (const int next : kRatedBatches) {
-    const std::optional<Quantity> rate = kernel_rate(machine, isa, next == 1 ? kernel : kernel + "_" + std::to_string(next));
+/// Seconds that one thread needs for one weight element and all tokens, which the kernels take in blocks of the numbers of tokens that
+/// have a rate, the largest first. Empty when the machine has no such rate.
+std::optional<double> seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel, index_t batch) {
+  double seconds = 0.0;
+  for (std::size_t i = std::size(kRatedBatches); i-- > 0 && batch > 0;) {
+    const int block = kRatedBatches[i];
+    const index_t blocks = batch / block;
+    if (blocks == 0) continue;
+    const std::optional<Quantity> rate = kernel_rate(machine, isa, block == 1 ? kernel : kernel + "_" + std::to_string(block));
     if (!rate || !(rate->value > 0.0)) return std::nullopt;
-    const double at_next = 1.0 / rate->value;
-    if (batch <= next) return seconds + (at_next - seconds) * (batch - tokens) / (next - tokens);
-    tokens = next;
-    seconds = at_next;
+    seconds += static_cast<double>(blocks) / rate->value;
+    batch -= blocks * block;
   }
-  return seconds * batch / tokens;
+  return seconds;
 }
 
 /// Of a GPU: a further token costs the same whatever their number.
@@ -46,7 +48,7 @@ Result<ElementTimes> element_times(const Scenario& scenario, const Machine& mach
   std::string missing;
   const auto of = [&](const std::string& kernel, const char* token) {
     const std::optional<double> seconds = gpu ? gpu_seconds_per_element(machine, isa, kernel, token + dtype, batch)
-                                              : seconds_per_element(machine, isa, kernel, batch);
+                                              : seconds_per_element(machine, isa, kernel, scenario.problem.batch);
     if (!seconds && missing.empty()) missing = kernel;
     return seconds.value_or(0.0);
   };

@@ -126,9 +126,69 @@ void fit_errors(Machine& machine, const std::string& isa, const std::vector<Tria
   machine.model["gap_error"] = {kGapError, "1", Kind::assumed, "what the development suite needed", 0.0};
 }
 
-Problem problem_of(index_t d_model, index_t d_ff, DType dtype, index_t batch = 1, bool gated = false) {
-  Problem problem{.d_model = d_model, .d_ff = d_ff, .batch = batch, .dtype = dtype};
-  problem.gated = gated;
+constexpr Residency kWarm = Residency::warm, kCold = Residency::cold;
+constexpr DType kF32 = DType::f32, kBf16 = DType::bf16, kF16 = DType::f16, kInt8 = DType::int8;
+enum Form { plain, gated, w8a8 };
+
+/// A layer that calibration runs: every schedule on it.
+struct TrialLayer {
+  const char* what;
+  index_t d_model, d_ff;
+  DType dtype;
+  index_t batch;
+  Form form;
+  double active;
+  Residency residency;
+};
+
+constexpr TrialLayer kTrialLayers[] = {
+    {"in cache, f32", 192, 528, kF32, 1, plain, 0.3, kWarm},
+    {"in cache, f32", 704, 2976, kF32, 1, plain, 0.15, kWarm},
+    {"in cache, f32", 448, 1216, kF32, 1, plain, 1.0, kWarm},
+    {"in cache, f32", 1344, 5952, kF32, 1, plain, 0.1, kWarm},
+    {"in cache, bf16", 448, 1216, kBf16, 1, plain, 0.5, kWarm},
+    {"in cache, bf16", 1344, 2976, kBf16, 1, plain, 0.15, kWarm},
+    {"in cache, bf16", 704, 2976, kBf16, 1, plain, 0.03, kWarm},
+    {"in cache, int8", 192, 528, kInt8, 1, plain, 0.5, kWarm},
+    {"in cache, int8", 1344, 2976, kInt8, 1, plain, 0.15, kWarm},
+    {"in cache, batches", 448, 1216, kF32, 2, plain, 0.3, kWarm},
+    {"in cache, batches", 704, 2112, kF32, 4, plain, 0.3, kWarm},
+    {"in cache, batches", 448, 1216, kF32, 8, plain, 0.2, kWarm},
+    {"in cache, batches", 1344, 2976, kBf16, 2, plain, 0.1, kWarm},
+    {"in cache, batches", 704, 2112, kBf16, 2, plain, 0.7, kWarm},
+    {"in cache, batches", 704, 2976, kBf16, 3, plain, 0.2, kWarm},
+    {"in cache, batches", 704, 2112, kBf16, 4, plain, 0.2, kWarm},
+    {"in cache, batches", 448, 1216, kBf16, 8, plain, 0.1, kWarm},
+    {"in cache, batches", 704, 2976, kInt8, 2, plain, 0.2, kWarm},
+    {"in cache, batches", 448, 1216, kInt8, 4, plain, 0.3, kWarm},
+    {"in cache, batches", 704, 2112, kInt8, 8, plain, 0.1, kWarm},
+    {"in cache, gated", 192, 528, kBf16, 2, gated, 0.3, kWarm},
+    {"in cache, gated", 704, 2112, kBf16, 1, gated, 0.2, kWarm},
+    {"in cache, f16 and w8a8", 704, 2112, kF16, 1, plain, 0.2, kWarm},
+    {"in cache, f16 and w8a8", 704, 2112, kInt8, 1, w8a8, 0.2, kWarm},
+    {"main memory, f32", 704, 9536, kF32, 1, plain, 0.1, kCold},
+    {"main memory, f32", 704, 2976, kF32, 1, plain, 1.0, kCold},
+    {"main memory, bf16", 2624, 7104, kBf16, 1, plain, 0.15, kCold},
+    {"main memory, bf16", 2624, 7104, kBf16, 1, plain, 0.5, kCold},
+    {"main memory, bf16", 1344, 5952, kBf16, 1, plain, 0.03, kCold},
+    {"main memory, bf16", 2624, 2368, kBf16, 1, plain, 1.0, kCold},
+    {"main memory, int8", 3648, 3456, kInt8, 1, plain, 0.15, kCold},
+    {"main memory, int8", 1344, 2976, kInt8, 1, plain, 0.02, kCold},
+    {"main memory, batches", 2624, 2368, kF32, 2, plain, 0.3, kCold},
+    {"main memory, batches", 1344, 5952, kF32, 4, plain, 0.3, kCold},
+    {"main memory, batches", 1344, 5952, kBf16, 2, plain, 0.3, kCold},
+    {"main memory, batches", 1344, 5952, kBf16, 4, plain, 0.2, kCold},
+    {"main memory, batches", 2624, 4736, kBf16, 8, plain, 0.15, kCold},
+    {"main memory, batches", 2624, 2368, kInt8, 2, plain, 0.2, kCold},
+    {"main memory, small and gated", 448, 1216, kBf16, 1, plain, 0.3, kCold},
+    {"main memory, small and gated", 1344, 2976, kBf16, 1, gated, 0.15, kCold},
+    {"main memory, small and gated", 704, 2976, kInt8, 2, gated, 0.2, kCold},
+};
+
+Problem problem_of(const TrialLayer& layer) {
+  Problem problem{.d_model = layer.d_model, .d_ff = layer.d_ff, .batch = layer.batch, .dtype = layer.dtype};
+  problem.gated = layer.form == gated;
+  if (layer.form == w8a8) problem.arithmetic = Arithmetic::w8a8;
   return problem;
 }
 
@@ -166,55 +226,11 @@ void set_rate(Machine& machine, const std::string& isa, const std::string& name,
 
 std::vector<Trial> trial_requests(int threads, bool quick) {
   std::vector<Trial> trials;
-  const auto add = [&](const char* what, const Problem& problem, double active, Residency residency) {
-    const double budget_s = (residency == Residency::cold ? 0.75 : 0.5) * (quick ? 0.5 : 1.0);
-    trials.push_back({what, {problem, plans_for(problem), active, residency, threads, budget_s}});
-  };
-  constexpr Residency kWarm = Residency::warm, kCold = Residency::cold;
-  constexpr DType kF32 = DType::f32, kBf16 = DType::bf16, kInt8 = DType::int8;
-  add("in cache, f32", problem_of(192, 528, kF32), 0.3, kWarm);
-  add("in cache, f32", problem_of(704, 2976, kF32), 0.15, kWarm);
-  add("in cache, f32", problem_of(448, 1216, kF32), 1.0, kWarm);
-  add("in cache, f32", problem_of(1344, 5952, kF32), 0.1, kWarm);
-  add("in cache, bf16", problem_of(448, 1216, kBf16), 0.5, kWarm);
-  add("in cache, bf16", problem_of(1344, 2976, kBf16), 0.15, kWarm);
-  add("in cache, bf16", problem_of(704, 2976, kBf16), 0.03, kWarm);
-  add("in cache, int8", problem_of(192, 528, kInt8), 0.5, kWarm);
-  add("in cache, int8", problem_of(1344, 2976, kInt8), 0.15, kWarm);
-  add("in cache, batches", problem_of(448, 1216, kF32, 2), 0.3, kWarm);
-  add("in cache, batches", problem_of(704, 2112, kF32, 4), 0.3, kWarm);
-  add("in cache, batches", problem_of(448, 1216, kF32, 8), 0.2, kWarm);
-  add("in cache, batches", problem_of(1344, 2976, kBf16, 2), 0.1, kWarm);
-  add("in cache, batches", problem_of(704, 2112, kBf16, 2), 0.7, kWarm);
-  add("in cache, batches", problem_of(704, 2976, kBf16, 3), 0.2, kWarm);
-  add("in cache, batches", problem_of(704, 2112, kBf16, 4), 0.2, kWarm);
-  add("in cache, batches", problem_of(448, 1216, kBf16, 8), 0.1, kWarm);
-  add("in cache, batches", problem_of(704, 2976, kInt8, 2), 0.2, kWarm);
-  add("in cache, batches", problem_of(448, 1216, kInt8, 4), 0.3, kWarm);
-  add("in cache, batches", problem_of(704, 2112, kInt8, 8), 0.1, kWarm);
-  add("in cache, gated", problem_of(192, 528, kBf16, 2, true), 0.3, kWarm);
-  add("in cache, gated", problem_of(704, 2112, kBf16, 1, true), 0.2, kWarm);
-  add("in cache, f16 and w8a8", problem_of(704, 2112, DType::f16), 0.2, kWarm);
-  Problem w8a8 = problem_of(704, 2112, kInt8);
-  w8a8.arithmetic = Arithmetic::w8a8;
-  add("in cache, f16 and w8a8", w8a8, 0.2, kWarm);
-  add("main memory, f32", problem_of(704, 9536, kF32), 0.1, kCold);
-  add("main memory, f32", problem_of(704, 2976, kF32), 1.0, kCold);
-  add("main memory, bf16", problem_of(2624, 7104, kBf16), 0.15, kCold);
-  add("main memory, bf16", problem_of(2624, 7104, kBf16), 0.5, kCold);
-  add("main memory, bf16", problem_of(1344, 5952, kBf16), 0.03, kCold);
-  add("main memory, bf16", problem_of(2624, 2368, kBf16), 1.0, kCold);
-  add("main memory, int8", problem_of(1344, 5952, kInt8), 0.15, kCold);
-  add("main memory, int8", problem_of(1344, 2976, kInt8), 0.02, kCold);
-  add("main memory, batches", problem_of(2624, 2368, kF32, 2), 0.3, kCold);
-  add("main memory, batches", problem_of(1344, 5952, kF32, 4), 0.3, kCold);
-  add("main memory, batches", problem_of(1344, 5952, kBf16, 2), 0.3, kCold);
-  add("main memory, batches", problem_of(1344, 5952, kBf16, 4), 0.2, kCold);
-  add("main memory, batches", problem_of(2624, 4736, kBf16, 8), 0.15, kCold);
-  add("main memory, batches", problem_of(2624, 2368, kInt8, 2), 0.2, kCold);
-  add("main memory, small and gated", problem_of(448, 1216, kBf16), 0.3, kCold);
-  add("main memory, small and gated", problem_of(1344, 2976, kBf16, 1, true), 0.15, kCold);
-  add("main memory, small and gated", problem_of(704, 2976, kInt8, 2, true), 0.2, kCold);
+  for (const TrialLayer& layer : kTrialLayers) {
+    const Problem problem = problem_of(layer);
+    const double budget_s = (layer.residency == kCold ? 0.75 : 0.5) * (quick ? 0.5 : 1.0);
+    trials.push_back({layer.what, {problem, plans_for(problem), layer.active, layer.residency, threads, budget_s}});
+  }
   return trials;
 }
 
