@@ -36,7 +36,7 @@ constexpr FitParameter kParameters[] = {
     {"piece_overhead_s", false, 0.7}, {"piece_batch_s", false, 0.5}, {"batch_overlap_loss", false, 0.3}, {"push_token_s", false, 0.5}, {"streams_token_s", false, 0.5}, {"batch_read_rate", false, 0.3}, {"push_overhead_s", false, 0.3}, {"push_batch_s", false, 0.5},
     {"streams_overhead_s", false, 0.3}, {"streams_batch_s", false, 0.5}, {"telescoping_share", false, 0.2},
     {"row_overhead_s", false, 0.7}, {"skip_overhead_s", false, 0.7}, {"certify_overhead_s", false, 0.7},
-    {"redo_overhead_s", false, 0.5}, {"quantize_rate", false, 0.7}, {"split_miss_s", false, 0.7}, {"streams_miss_s", false, 0.7},
+    {"redo_overhead_s", false, 0.5}, {"restored_cost", false, 0.5}, {"quantize_rate", false, 0.7}, {"split_miss_s", false, 0.7}, {"streams_miss_s", false, 0.7},
     {"thread_wait_s", false, 0.7}, {"first_byte_s", false, 0.5}, {"exchange_rate", false, 0.7}, {"stream_efficiency", false, 0.01},
     {"cache_efficiency", false, 0.02}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5}, {"overlap_loss", false, 0.5},
     {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.3}, {"streams_overlap_loss", false, 0.3},
@@ -201,6 +201,11 @@ std::vector<Plan> plans_for(const Problem& problem) {
                           default_sign_split_plan(problem, Variant::telescoping, Repair::none, false),
                           default_sign_split_plan(problem, Variant::telescoping, Repair::none, true)};
   if (problem.gated) return plans;
+  constexpr index_t kMostRestored = 4'000'000;  // weights: making a residual takes long for more
+  if (problem.dtype == kBf16 && problem.batch == 1 && problem.d_model * problem.d_ff <= kMostRestored) {
+    plans.push_back(default_plan(problem, Strategy::certified, true));
+    plans.back().placement = Placement::residual;
+  }
   for (const bool skip : {false, true}) {
     plans.push_back(default_sign_split_plan(problem, Variant::interim, skip ? Repair::redo : Repair::selective, skip));
     plans.push_back(default_sign_split_plan(problem, Variant::streams, skip ? Repair::redo : Repair::selective, skip));
