@@ -258,7 +258,8 @@ Result<Timeline> simulate(const Scenario& scenario, const Machine& machine, std:
     Simulation simulation(scenario, machine, *model, level1->bytes);
     for (int index = 0; index < phases; ++index) {
       const Phase phase = phase_at(scenario.plan, index);
-      simulation.boundary(index, index == 0 || regions ? terms.launch / (regions ? phases : 1) : terms.barrier / (phases - 1));
+      const double barrier = phase == Phase::reduce ? 0.0 : terms.barrier / std::max(1, phases - 2);
+      simulation.boundary(index, regions ? terms.launch / phases : index == 0 ? terms.launch : barrier);
       if (phase == Phase::reduce) {
         const index_t items = item_count(scenario.plan, walk_shape(scenario.problem), phase);
         const double each = terms.reduction * std::min<double>(static_cast<double>(items), model->threads) / static_cast<double>(items);

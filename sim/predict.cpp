@@ -59,7 +59,8 @@ double repair_s(const Scenario& scenario, const Structure& structure, const Stat
 }
 
 /// x, h and the partial y go through the caches; each worker's share of a partial y is small. x is copied beforehand. What one core
-/// wrote another reads: x all of the others, of h and the partial sums of y all but a worker's own share.
+/// wrote another reads: x all of the others, of h all but a worker's own share, of the partial sums of y one for every level of the tree in
+/// which those of two workers meet.
 double activations_s(const Scenario& scenario, const Statistics& bytes, const Model& model) {
   const int workers = worker_count(scenario, model);
   const double moved = static_cast<double>(bytes.bytes_y + bytes.bytes_h + bytes.bytes_x);
@@ -69,7 +70,8 @@ double activations_s(const Scenario& scenario, const Statistics& bytes, const Mo
   double before = input / model_value(model.machine, "input_rate").value;
   if (scenario.plan.strategy == Strategy::certified) before += input / model_value(model.machine, "quantize_rate").value;
   const double others = 1.0 - 1.0 / workers;
-  const double exchanged = others * (input + 0.5 * static_cast<double>(bytes.bytes_y + bytes.bytes_h));
+  const double partial_y = static_cast<double>(scenario.problem.batch * walk_shape(scenario.problem).d_padded * 4);
+  const double exchanged = others * (input + 0.5 * static_cast<double>(bytes.bytes_h)) + std::ceil(std::log2(workers)) * partial_y;
   return cached + before + exchanged / model_value(model.machine, "exchange_rate").value;
 }
 
@@ -79,7 +81,7 @@ void add_boundaries(Terms& terms, const Scenario& scenario, const Model& model) 
   const double fork_join = thread_cost(model.machine.fork_join_s, model.threads) + wait;
   if (scenario.plan.launch == Launch::one_region) {
     terms.launch = fork_join;
-    terms.barrier = (phases - 1) * thread_cost(model.machine.barrier_s, model.threads);
+    terms.barrier = (phases - 2) * thread_cost(model.machine.barrier_s, model.threads);  // none before the reduction
   } else {
     terms.launch = phases * fork_join;  // each join is the barrier
   }

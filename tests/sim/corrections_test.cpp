@@ -228,10 +228,14 @@ TEST_CASE("what one core wrote and another reads, and x quantized for a certific
   const Plan plan = two_parts(problem, Strategy::row_fused);
   Plan alone = plan;
   alone.parts = 1;
-  const auto p = predicted(problem, plan, test::sample_machine());
-  const double fetched = 0.5 * (1024 * 4 + 0.5 * static_cast<double>(p.bytes.bytes_y));
+  const double fetched = 0.5 * 1024 * 4 + 1024 * 4;
   CHECK(test::within(reduction(plan, "exchange_rate", 1e9) - reduction(plan, "exchange_rate", 1e18), fetched * (1e-9 - 1e-18), 1e-9));
   CHECK(reduction(alone, "exchange_rate", 1e9) == reduction(alone, "exchange_rate", 1e18));
+  Plan four = plan;
+  four.parts = 4;  // two of a worker's own meet first
+  CHECK(test::within(reduction(four, "exchange_rate", 1e9) - reduction(four, "exchange_rate", 1e18), fetched * (1e-9 - 1e-18), 1e-9));
+  const auto of_four_workers = [&](double rate) { return predicted(problem, four, sample_with({{"exchange_rate", rate}}), {}, Residency::cold, 4).terms.reduction; };
+  CHECK(test::within(of_four_workers(1e9) - of_four_workers(1e18), (0.75 * 1024 * 4 + 2.0 * 1024 * 4) * (1e-9 - 1e-18), 1e-9));
   const Plan certified = two_parts(problem, Strategy::certified, true);
   CHECK(test::within(reduction(certified, "quantize_rate", 1e9) - reduction(certified, "quantize_rate", 1e18), 1024 * 4 * (1e-9 - 1e-18), 1e-9));
   CHECK(reduction(plan, "quantize_rate", 1e9) == reduction(plan, "quantize_rate", 1e18));
