@@ -94,6 +94,9 @@ Demand PhaseDemand::sum() const {
           up.again_busy_s + down.again_busy_s};
 }
 
+/// A matrix that is smaller gets none from AlignedBuffer: more of its time goes into finding pages.
+constexpr index_t kHugePageBytes = index_t{2} << 20;
+
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;
   if (machine.read_bandwidth.empty()) return invalid_argument("machine " + machine.name + ": read_bandwidth has no points");
@@ -107,13 +110,16 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   model.element = *element;
   model.stream_efficiency = model_value(machine, "stream_efficiency").value;
   model.cache_efficiency = is_gpu(machine) ? model.stream_efficiency : model_value(machine, "cache_efficiency").value;
+  const index_t row_bytes = walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype);
+  if (!is_gpu(machine) && scenario.problem.d_ff * row_bytes < kHugePageBytes) {
+    model.stream_efficiency *= model_value(machine, "small_page_efficiency").value;
+  }
   model.overlap_loss = model_value(machine, certified ? "certified_overlap_loss"
                                             : !split  ? batch > 1 && !is_gpu(machine) ? "batch_overlap_loss" : "overlap_loss"
                                             : streams ? "streams_overlap_loss"
                                                       : "split_overlap_loss").value;
   model.cache_overlap_loss = is_gpu(machine) ? model.overlap_loss : model_value(machine, "cache_overlap_loss").value;
-  const double row_bytes = static_cast<double>(walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype));
-  model.gap_bytes = std::min(model_value(machine, "gather_gap_bytes").value, model_value(machine, "gather_gap_rows").value * row_bytes);
+  model.gap_bytes = std::min(model_value(machine, "gather_gap_bytes").value, model_value(machine, "gather_gap_rows").value * static_cast<double>(row_bytes));
   model.first_byte = is_gpu(machine) ? 0.0 : model_value(machine, "first_byte_s").value;  // of a GPU: a boundary's
   model.imbalance = model_value(machine, "imbalance").value;
   const char* piece = streams ? "streams_overhead_s" : split ? "push_overhead_s" : "piece_overhead_s";

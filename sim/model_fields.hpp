@@ -14,6 +14,7 @@ struct ModelField {
 
 inline constexpr ModelField kModelFields[] = {
     {"stream_efficiency", "1", 1.0},   // bandwidth that the kernels' row streams reach, share of a pure load loop's
+    {"small_page_efficiency", "1", 0.75},  // ... of main memory, times this for matrices too small for a huge page
     {"cache_efficiency", "1", 1.0},    // the same where a cache holds the weights
     {"overlap_loss", "1", 0.15},       // share of the smaller of stream and arithmetic that is not hidden
     {"cache_overlap_loss", "1", 0.05},  // the same where a cache holds the weights; every schedule

@@ -281,6 +281,17 @@ TEST_CASE("efficiencies: of main memory, of a cache, and by what a call reads an
   CHECK(test::within(terms.stream, own / 200e9 + (weights - own) / bandwidth(test::sample_machine(), 2, weights), 1e-12));
 }
 
+TEST_CASE("matrices too small for a huge page come from main memory more slowly, and from a cache as ever") {
+  const Machine machine = sample_with({{"small_page_efficiency", 0.5}});
+  const auto stream = [&](index_t rows, Residency residency) {
+    const Problem problem = dense(256, rows, DType::f32);  // 1 KiB a row
+    return predicted(problem, two_parts(problem, Strategy::row_fused), machine, {}, residency).terms.stream;
+  };
+  check_close(stream(2048, Residency::cold), 2.0 * 2048 * 1024 / 20e9);  // 2 MiB each
+  check_close(stream(2047, Residency::cold), 2.0 * 2047 * 1024 / 10e9);
+  check_close(stream(64, Residency::warm), 2.0 * 64 * 1024 / 200e9);
+}
+
 TEST_CASE("a certificate's plane takes arithmetic for every element") {
   const Problem problem = dense(1024, 4096, DType::bf16);
   const Plan plan = default_plan(problem, Strategy::certified, true);

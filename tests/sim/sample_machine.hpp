@@ -33,7 +33,7 @@ inline sim::Machine sample_machine() {
     for (const int tokens : {2, 4, 8}) m.rates.push_back({"avx2", name + ("_" + std::to_string(tokens)), assumed(10e9 / tokens, "elem/s")});
   }
   m.rates.push_back({"avx2", "exact", assumed(1e8, "elem/s")});
-  m.model["stream_efficiency"] = m.model["cache_efficiency"] = assumed(1.0, "1");
+  m.model["stream_efficiency"] = m.model["small_page_efficiency"] = m.model["cache_efficiency"] = assumed(1.0, "1");
   m.model["input_rate"] = m.model["quantize_rate"] = m.model["exchange_rate"] = m.model["batch_read_rate"] = assumed(1e18, "B/s");
   for (const char* name : {"overlap_loss", "batch_overlap_loss", "cache_overlap_loss", "split_overlap_loss", "streams_overlap_loss", "certified_overlap_loss", "imbalance", "error", "cache_error", "gap_error"}) m.model[name] = assumed(0.0, "1");
   m.model["gather_gap_bytes"] = assumed(0.0, "B");
