@@ -137,6 +137,9 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   if (split) {
     model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
     model.redo = model_value(machine, "redo_overhead_s").value * batch;
+  } else if (batch > 1) {
+    model.miss = model_value(machine, "batch_miss_s").value;
+    model.jumps_stall = true;
   }
   return model;
 }
@@ -165,7 +168,7 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   Demand demand;
   demand.stream_bytes = read + static_cast<double>(bytes.bytes_plane + bytes.bytes_scales);
   demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece + folded * model.fold;
-  demand.misses = pieces;
+  demand.misses = scenario.plan.strategy == Strategy::sign_split ? pieces : rows;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
     demand.busy_s += units * (elements * model.element.plane + model.unit);
@@ -185,6 +188,7 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   Demand demand;
   demand.stream_bytes = rows.pushed_new * row;
   demand.busy_s = rows.pushed_new * (elements * model.element.down + model.row);
+  if (scenario.plan.strategy != Strategy::sign_split) demand.misses = rows.pushed_new;
   demand.again_bytes = rows.pushed_again * row;
   demand.again_busy_s = rows.pushed_again * (elements * model.element.down + model.row);
   demand.jumps = jumps_when_skipping(static_cast<double>(structure.down_jumps), units, rows.pushed_new);
@@ -244,12 +248,13 @@ double not_hidden(double a, double b, double loss) {
 
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
   const double rate = stream_rate(model, workers, footprint);
-  const double stream = share * (demand.stream_bytes + demand.jumps * model.gap_bytes) / rate;
+  const double memory = memory_share(model, workers, footprint);
+  const double jumps = share * demand.jumps * model.gap_bytes / rate, stall = model.jumps_stall ? memory * jumps : 0.0;
+  const double stream = share * demand.stream_bytes / rate + jumps - stall;
   const double busy = share * demand.busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,
                                         demand.again_bytes / bandwidth(model.machine, workers, tile_bytes * workers));
-  const double memory = memory_share(model, workers, footprint);
-  const double waits = memory * share * demand.misses * model.miss / workers;
+  const double waits = memory * share * demand.misses * model.miss / workers + stall;
   const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.

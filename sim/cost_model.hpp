@@ -25,6 +25,7 @@ struct Model {
   double row = 0;    ///< the same per row of product 2
   double unit = 0;   ///< the same per unit that a certificate judges
   double redo = 0;   ///< the same per row that sign_split computes once more
+  bool jumps_stall = false;  ///< no arithmetic goes on beside a jump in main memory
   double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
 

@@ -46,6 +46,7 @@ inline constexpr ModelField kModelFields[] = {
     {"skip_overhead_s", "s", 5e-9},    // ... more when rows are skipped: the list of those that are not, and a jump to each
     {"certify_overhead_s", "s", 1.5e-9},  // per unit and token that a certificate judges, beyond the elements of its plane
     {"split_miss_s", "s", 7e-9},       // sign_split from main memory: per row piece, waiting for its first bytes
+    {"batch_miss_s", "s", 5e-9},       // several tokens, not sign_split: per row of either product
     {"streams_miss_s", "s", 1e-8},     // ... with streams
     {"exchange_rate", "B/s", 5e10},    // what one core wrote and another reads: x, h and the partial sums of y
     {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens

@@ -220,6 +220,24 @@ TEST_CASE("pieces of sign_split wait for main memory, where nothing asked for th
         predicted(small, cached, test::sample_machine(), {}, Residency::warm).terms.compute);
 }
 
+TEST_CASE("several tokens from main memory: rows are waited for, and so are jumps, beside which no arithmetic goes on") {
+  Problem problem = dense(1024, 4096, DType::bf16);
+  const auto time = [&](std::initializer_list<std::pair<const char*, double>> model, bool skip, Residency residency = Residency::cold) {
+    const auto p = predicted(problem, two_parts(problem, Strategy::row_fused, skip), sample_with(model), skip ? Activity{.active = 0.25, .pushed = 0.25} : Activity{}, residency);
+    return p.terms.stream + p.terms.compute;
+  };
+  const auto more = [&](const char* name, double value, bool skip) { return time({{name, value}}, skip) - time({}, skip); };
+  CHECK(more("batch_miss_s", 1e-6, false) == 0.0);  // one token
+  const double gap = more("gather_gap_bytes", 256, true);
+  problem.batch = 8;  // arithmetic takes four times as long as the stream: more of that would not show
+  CHECK(test::within(more("batch_miss_s", 1e-6, false), 2.0 * 4096 * 1e-6 / 2, 1e-9));
+  CHECK(test::within(more("batch_miss_s", 1e-6, true), 1.25 * 4096 * 1e-6 / 2, 1e-9));
+  CHECK(test::within(more("gather_gap_bytes", 256, true), gap, 1e-9));
+  problem = dense(256, 256, DType::bf16);
+  problem.batch = 8;
+  CHECK(time({{"batch_miss_s", 1e-6}, {"gather_gap_bytes", 256}}, false, Residency::warm) == time({}, false, Residency::warm));
+}
+
 TEST_CASE("what one core wrote and another reads, and x quantized for a certificate") {
   const Problem problem = dense(1024, 1024, DType::bf16);
   const auto reduction = [&](const Plan& plan, const char* name, double value) {
