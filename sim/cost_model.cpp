@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <limits>
 
 #include "gpu_machine.hpp"
@@ -17,18 +16,26 @@ double jumps_when_skipping(double structural, double rows, double read) {
   return rows > 0.0 ? std::max(std::min(structural, read), read * (1.0 - read / rows)) : 0.0;
 }
 
-/// Seconds that one thread needs for one weight element and all tokens, which the kernels take in blocks of the numbers of tokens that
-/// have a rate, the largest first. Empty when the machine has no such rate.
+/// Seconds that one thread needs for one weight element and the tokens of a block, of 1, 2, 4 or 8; or of 3, which lie between 2 and 4.
+/// Empty when the machine has no such rate.
+std::optional<double> seconds_of_block(const Machine& machine, const std::string& isa, const std::string& kernel, int block) {
+  if (block == 3) {
+    const auto two = seconds_of_block(machine, isa, kernel, 2), four = seconds_of_block(machine, isa, kernel, 4);
+    return two && four ? std::optional(0.5 * (*two + *four)) : std::nullopt;
+  }
+  const std::optional<Quantity> rate = kernel_rate(machine, isa, block == 1 ? kernel : kernel + "_" + std::to_string(block));
+  return rate && rate->value > 0.0 ? std::optional(1.0 / rate->value) : std::nullopt;
+}
+
+/// The same of all tokens, in the blocks in which the kernels take them.
 std::optional<double> seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel, index_t batch) {
   double seconds = 0.0;
-  for (std::size_t i = std::size(kRatedBatches); i-- > 0 && batch > 0;) {
-    const int block = kRatedBatches[i];
-    const index_t blocks = batch / block;
-    if (blocks == 0) continue;
-    const std::optional<Quantity> rate = kernel_rate(machine, isa, block == 1 ? kernel : kernel + "_" + std::to_string(block));
-    if (!rate || !(rate->value > 0.0)) return std::nullopt;
-    seconds += static_cast<double>(blocks) / rate->value;
-    batch -= blocks * block;
+  for (const int block : {8, 4, 3, 2, 1}) {
+    if (batch < block) continue;
+    const std::optional<double> of_block = seconds_of_block(machine, isa, kernel, block);
+    if (!of_block) return std::nullopt;
+    seconds += static_cast<double>(batch / block) * *of_block;
+    batch %= block;
   }
   return seconds;
 }

@@ -89,7 +89,7 @@ TEST_CASE("stalls where the address stream jumps: between tiles, and behind ever
   }
 }
 
-TEST_CASE("tokens: a rate for blocks of one, two, four and eight, and the largest block first") {
+TEST_CASE("tokens: a rate for blocks of one, two, four and eight, three between two and four, and the largest block first") {
   Machine machine = test::sample_machine();
   for (Rate& rate : machine.rates) {
     if (rate.name == "up_bf16_2") rate.per_s.value = 8e9;
@@ -104,9 +104,9 @@ TEST_CASE("tokens: a rate for blocks of one, two, four and eight, and the larges
   };
   CHECK(test::within(busy(1), 1 + 1, 1e-12));
   CHECK(test::within(busy(2), 1.25 + 2, 1e-12));
-  CHECK(test::within(busy(3), (1.25 + 1) + (2 + 1), 1e-12));
+  CHECK(test::within(busy(3), 0.5 * (1.25 + 5) + 3, 1e-12));
   CHECK(test::within(busy(4), 5 + 4, 1e-12));
-  CHECK(test::within(busy(7), (5 + 1.25 + 1) + (4 + 2 + 1), 1e-12));
+  CHECK(test::within(busy(7), (5 + 0.5 * (1.25 + 5)) + (4 + 3), 1e-12));
   CHECK(test::within(busy(8), 8 + 10, 1e-12));
   CHECK(test::within(busy(22), (2 * 8 + 5 + 1.25) + (2 * 10 + 4 + 2), 1e-12));
   std::erase_if(machine.rates, [](const Rate& rate) { return rate.name == "up_bf16_2"; });
