@@ -146,7 +146,8 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
   const Matrix matrix = first_matrix();
   const index_t batch = run_.problem.batch;
   const index_t bytes_per_row = rows_of(matrix, Units{}, k).bytes;
-  const index_t last_rows = std::min(hidden.size(), ceil_div(ahead_bytes(batch, dtype_bytes(run_.weights.dtype())), bytes_per_row));
+  const index_t ahead = ahead_bytes(batch, dtype_bytes(run_.weights.dtype()), run_.shape.d_padded, run_.kernels.tokens_in_registers);
+  const index_t last_rows = std::min(hidden.size(), ceil_div(ahead, bytes_per_row));
   const HiddenRange early{hidden.begin, hidden.end - last_rows}, late{hidden.end - last_rows, hidden.end};
   float* const partials = tile_.pre_partials;
   dot(matrix, rows_of(matrix, early, k), k, partials, tile_.pre, nullptr, rows_of(matrix, late, k));

@@ -43,7 +43,7 @@ inline bool share_scales(const AddRows& a, index_t first, index_t last) {
 /// As many rows at once, up to four, as 8 KiB hold.
 template <class L, class T>
 inline void add_rows_of_token(const AddRows& a) {
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T)));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.columns, 1));
   const index_t count = a.list.row_count, within = 8 * 1024 / a.list.bytes;
   for (index_t i = 0; i < count;) {
     if (within >= 4 && i + 4 <= count && share_scales<T>(a, i, i + 3)) {
@@ -64,15 +64,16 @@ inline void add_rows_of_token(const AddRows& a) {
 // each FMA. Strips of y in registers over many rows are no faster with 16 lanes and take 1.5 times as long with 8, because
 // the rows' lines then conflict in that cache. docs/cpu-speed.md lists what else did not help.
 
-template <class L, int B>
-constexpr int rows_at_once() {
-  if (L::width == 1) return 1;
-  return L::accumulators / B < 8 ? L::accumulators / B : 8;
+/// Vectors of columns that a step takes: a line of weights, where the registers that addresses take allow it.
+template <class L, class T, int B>
+constexpr int add_vectors() {
+  constexpr int in_line = 64 / (L::width * static_cast<int>(sizeof(T)));
+  return B > 4 || in_line == 0 ? 1 : in_line;
 }
 
 /// Rows i, i + 1, ..., i + R − 1 of the list into columns [begin, end) of tokens [b, b + B). The rows share their scales.
-template <class L, class T, int R, int B, class Ahead>
-inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Ahead ahead) {
+template <class L, class T, int R, int B, class Ahead, class After>
+inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Ahead ahead, After after) {
   using V = typename L::vector;
   const T* w[R];
   V c[R][B];
@@ -85,54 +86,86 @@ inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, ind
   const index_t y_stride = a.y_stride;  // a copy, because y might be a's own memory for all that the compiler knows
   constexpr int half = B > 4 ? B / 2 : B;
   float *low = a.y + b * y_stride + begin, *high = low + half * y_stride;  // of the tokens: a pointer for each would fill the registers
-  for (index_t d = begin; d < end; d += L::width, low += L::width, high += L::width) {
+  constexpr int vectors = add_vectors<L, T, B>();
+  for (index_t d = begin; d < end; d += vectors * L::width, low += vectors * L::width, high += vectors * L::width) {
     asm("" : "+r"(low), "+r"(high));
-    const ColumnScales<L, T, 1> scales(a, i, d);
-    V wv[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d));
+    for (int v = 0; v < vectors; ++v) {
+      const ColumnScales<L, T, 1> scales(a, i, d + v * L::width);
+      V wv[R];
 #pragma GCC unroll 8
-    for (int t = 0; t < B; ++t) {
-      ahead.step(t, B);
-      float* const y = t < half ? low + t * y_stride : high + (t - half) * y_stride;
-      V sum = L::load_aligned(y);
+      for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d + v * L::width));
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
-      L::store_aligned(y, sum);
+      for (int t = 0; t < B; ++t) {
+        ahead.step(v * B + t, vectors * B);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          if (v * B + t == (2 * r + 1) * vectors * B / (2 * R)) after.step(w[r] + d);
+        }
+        float* const y = (t < half ? low + t * y_stride : high + (t - half) * y_stride) + v * L::width;
+        V sum = L::load_aligned(y);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum = L::fma(c[r][t], wv[r], sum);
+        L::store_aligned(y, sum);
+      }
     }
+  }
+}
+
+/// Calls panel(number of rows as a constant, first row) for rows [first, last) of the list, R at a time where they share their scales.
+template <class T, int R, class Panel>
+inline void for_panels(const AddRows& a, index_t first, index_t last, Panel&& panel) {
+  for (index_t i = first; i < last;) {
+    if (i + R <= last && share_scales<T>(a, i, i + R - 1)) {
+      panel(Constant<R>{}, i);
+      i += R;
+    } else {
+      panel(Constant<1>{}, i);
+      ++i;
+    }
+  }
+}
+
+/// All B tokens, whose y stays in the first-level cache. The rows are one stream, or two.
+template <class L, class T, int B>
+inline void add_rows_in_order(const AddRows& a) {
+  constexpr int R = L::add_rows(B);
+  const index_t distance = ahead_bytes(B, sizeof(T), a.columns, tokens_in_registers<L>());
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, distance);
+  const auto panel = [&](auto rows, index_t i) {
+    constexpr int n = decltype(rows)::value, line_elems = 64 / static_cast<int>(sizeof(T));
+    add_panel<L, T, n, B>(a, i, 0, 0, a.columns, ahead.pace<n>(n * a.list.bytes, 1, a.columns / line_elems), NothingAfter{});
+  };
+  if (R * a.list.bytes <= distance) {
+    for_panels<T, R>(a, 0, a.list.row_count, panel);
+  } else {
+    for_panels<T, 1>(a, 0, a.list.row_count, panel);
   }
 }
 
 /// Rows [first, last) of the list, which lie within the distance of the cursor and so in the second-level cache by now.
 template <class L, class T, int B>
 inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t b, ReadAhead<2>& ahead, index_t passes) {
-  constexpr int R = rows_at_once<L, B>();
-  constexpr index_t block = 4096 / B;  // columns: 16 KiB of y
-  const auto pace = [&](auto rows, index_t columns) {
-    constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T));
-    return ahead.pace<(bytes * L::width + 63) / 64>(bytes * columns, passes, columns / L::width);
-  };
-  for (index_t begin = 0; begin < a.columns; begin += block) {
-    const index_t end = begin + block < a.columns ? begin + block : a.columns;
-    for (index_t i = first; i < last;) {
-      if (i + R <= last && share_scales<T>(a, i, i + R - 1)) {
-        add_panel<L, T, R, B>(a, i, b, begin, end, pace(Constant<R>{}, end - begin));
-        i += R;
-      } else {
-        add_panel<L, T, 1, B>(a, i, b, begin, end, pace(Constant<1>{}, end - begin));
-        ++i;
-      }
-    }
+  for (index_t begin = 0; begin < a.columns; begin += kSliceElems<B>) {
+    const index_t end = begin + kSliceElems<B> < a.columns ? begin + kSliceElems<B> : a.columns;
+    for_panels<T, L::add_rows(B)>(a, first, last, [&](auto rows, index_t i) {
+      constexpr int n = decltype(rows)::value, elem_bytes = static_cast<int>(sizeof(T));
+      constexpr int step_bytes = add_vectors<L, T, B>() * L::width * elem_bytes, lines = (n * step_bytes + 63) / 64;
+      const bool more = i + n < last, again = more || end < a.columns;
+      const index_t row = more ? i + n : again ? first : last, column = more ? begin : again ? end : 0;
+      add_panel<L, T, n, B>(a, i, b, begin, end, ahead.pace<lines>(n * elem_bytes * (end - begin), passes, elem_bytes * (end - begin) / step_bytes),
+                            RowsAfter<L>(a.list, row, column, row_of<T>(a.list, i) + begin));
+    });
   }
 }
 
 template <class L, class T>
 inline void add_rows_of_batch(const AddRows& a) {
-  const index_t distance = ahead_bytes(a.batch, sizeof(T));
+  const index_t distance = ahead_bytes(a.batch, sizeof(T), a.columns, tokens_in_registers<L>());
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, distance);
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto, index_t) { ++passes; });
-  constexpr index_t at_least = 24;  // a multiple of rows_at_once() for 8, 4 and 2 tokens
+  constexpr index_t at_least = 24;  // a multiple of the rows at once for 8, 4, 3 and 2 tokens
   const index_t within = distance / a.list.bytes / at_least * at_least, rows = within > 0 ? within : at_least;
   for (index_t i = 0; i < a.list.row_count; i += rows) {
     const index_t end = i + rows < a.list.row_count ? i + rows : a.list.row_count;
@@ -142,6 +175,11 @@ inline void add_rows_of_batch(const AddRows& a) {
 
 template <class L, class T>
 void add_rows(const AddRows& a) {
+  if constexpr (tokens_in_registers<L>() > 1) {
+    if (in_row_order(a.batch, a.columns, tokens_in_registers<L>())) {
+      return a.batch == 4 ? add_rows_in_order<L, T, 4>(a) : a.batch == 3 ? add_rows_in_order<L, T, 3>(a) : add_rows_in_order<L, T, 2>(a);
+    }
+  }
   a.batch == 1 ? add_rows_of_token<L, T>(a) : add_rows_of_batch<L, T>(a);
 }
 

@@ -41,6 +41,38 @@ inline void fold_sums(const float* sums, float* folded) {
   L::store_aligned(folded, L::fold_all(row));
 }
 
+/// Sums of B tokens and row after row, folded together for as many rows as give a vector of sums.
+template <class L, int B>
+class FoldLater {
+ public:
+  explicit FoldLater(float* sums) : sums_(sums) {}
+  FoldLater(const FoldLater&) = delete;
+  FoldLater& operator=(const FoldLater&) = delete;
+  ~FoldLater() { flush(); }
+  /// Of token t of the row.
+  void take(int t, typename L::vector folded) { L::store_aligned(kept_[held_ + t], folded); }
+  void end_row() {
+    held_ += B;
+    if (held_ + B > L::width) flush();
+  }
+
+ private:
+  void flush() {
+    typename L::vector row[L::width];
+#pragma GCC unroll 16
+    for (int n = 0; n < L::width; ++n) row[n] = L::load_aligned(kept_[n]);
+    alignas(64) float folded[L::width];
+    L::store_aligned(folded, L::fold_all(row));
+    for (int n = 0; n < held_; ++n) sums_[n] = folded[n];
+    sums_ += held_;
+    held_ = 0;
+  }
+
+  float* sums_;
+  int held_ = 0;
+  alignas(64) float kept_[L::width][L::width] = {};
+};
+
 /// Partial sums of row i of the list, one token.
 inline float* partials_of(const DotRows& a, index_t i) {
   return a.partials + (a.places != nullptr ? static_cast<index_t>(a.places[i]) : i) * kPartials;
@@ -71,16 +103,68 @@ inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
   if (a.last || a.running) a.sums[i] = fold_vectors<L>(acc);
 }
 
-// Several tokens. A weight that is loaded and converted serves B tokens, R rows × B tokens at a time; their 64 partial sums
-// do not fit into the registers, so that the rows are gone over in passes of V vectors of partial sums each. x is packed in
-// the order in which that reads it, and a slice of it stays in the first-level cache while a group of rows goes by: reading
-// x as it is from the second level took twice the time (8 tokens).
+// Several tokens. x is packed in the order in which the kernels read it.
+
+/// All B tokens, whose x stays in the first-level cache: one row after the other, with all partial sums in registers. The rows are one
+/// stream, as with one token.
+template <class L, class T, int B>
+inline void dot_rows_in_order(const DotRows& a) {
+  constexpr int count = kPartials / L::width, lines = sizeof(T);
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(B, sizeof(T), a.x_stride, tokens_in_registers<L>()));
+  FoldLater<L, B> sums(a.sums);
+  for (index_t i = 0; i < a.list.row_count; ++i) {
+    typename L::vector acc[B][count];
+    float* const partials = a.partials + i * B * kPartials;
+#pragma GCC unroll 4
+    for (int t = 0; t < B; ++t) {
+#pragma GCC unroll 64
+      for (int v = 0; v < count; ++v) acc[t][v] = a.first ? L::zero() : L::load(partials + t * kPartials + v * L::width);
+    }
+    InputRows<L, T, 1> row(a, i);
+    auto requests = ahead.template pace<lines>(a.list.bytes, 1, a.k / kPartials);
+    const float* x = a.packed_x + a.k_begin * B;
+    for (index_t k = 0; k < a.k;) {
+      const index_t end = row.enter_group(k);
+      for (; k < end; k += kPartials, x += kPartials * B) {
+#pragma GCC unroll 64
+        for (int v = 0; v < count; ++v) {
+          const typename L::vector w = row.at(0, k + v * L::width);
+#pragma GCC unroll 4
+          for (int t = 0; t < B; ++t) {
+            requests.step(v * B + t, count * B);
+            acc[t][v] = L::fma(L::load_aligned(x + (v * B + t) * L::width), w, acc[t][v]);
+          }
+        }
+      }
+    }
+    if (a.last) {
+#pragma GCC unroll 4
+      for (int t = 0; t < B; ++t) {
+        typename L::vector of_token[count];  // a copy: else all sums stay in memory
+#pragma GCC unroll 64
+        for (int v = 0; v < count; ++v) of_token[v] = acc[t][v];
+        sums.take(t, fold_to_vector<L>(of_token));
+      }
+      sums.end_row();
+    } else {
+#pragma GCC unroll 4
+      for (int t = 0; t < B; ++t) {
+#pragma GCC unroll 64
+        for (int v = 0; v < count; ++v) L::store_aligned(partials + t * kPartials + v * L::width, acc[t][v]);
+      }
+    }
+  }
+}
+
+// More tokens, or longer rows. A weight that is loaded and converted serves B tokens, R rows × B tokens at a time; where their 64
+// partial sums do not fit into the registers, the rows are gone over in passes of V vectors of partial sums each. A slice of x stays
+// in the first-level cache while a group of rows goes by: reading x as it is from the second level took twice the time (8 tokens).
 
 /// Vectors of partial sums per pass.
 template <class L, int B>
 constexpr int pass_vectors() {
   int vectors = kPartials / L::width;
-  while (vectors > 1 && L::batch_rows * B * vectors > L::accumulators) vectors /= 2;
+  while (vectors > 1 && L::dot_rows(B) * B * vectors > L::accumulators) vectors /= 2;
   return vectors;
 }
 template <class L, int B>
@@ -111,11 +195,12 @@ void pack_x(const PackX& a) {
 constexpr int kGroupRows = 24;
 
 /// One pass over elements [begin, end) of R rows × B tokens, from row i of the group on: sums[r][t][64] go on, or begin with the
-/// K tile that is the first.
+/// K tile that is the first. `after`: what the next pass reads, which is by then in the second-level cache.
 template <class L, class T, int R, int B, class Ahead>
-inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t begin, index_t end, float* sums, Ahead ahead) {
+inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t begin, index_t end, float* sums, Ahead ahead,
+                     RowsAfter<L> after) {
   using Vector = typename L::vector;
-  constexpr int V = pass_vectors<L, B>();
+  constexpr int V = pass_vectors<L, B>(), lines = (V * L::width * static_cast<int>(sizeof(T)) + 63) / 64;  // of a row and step
   const int column = pass * V * L::width;
   sums += column;
   asm("" : "+r"(sums));  // or the compiler has a pointer for each of R * B * V sums, in memory
@@ -144,6 +229,10 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
 #pragma GCC unroll 8
         for (int t = 0; t < B; ++t) {
           ahead.step(v * B + t, V * B);
+#pragma GCC unroll 16
+          for (int n = 0; n < R * lines; ++n) {
+            if (v * B + t == (2 * n + 1) * V * B / (2 * R * lines)) after.step(rows.address(n % R, k + column + n / R * 64 / static_cast<int>(sizeof(T))));
+          }
           const Vector xv = L::load_once(x + (v * B + t) * L::width);
 #pragma GCC unroll 4
           for (int r = 0; r < R; ++r) acc[r][t][v] = L::fma(xv, w[r], acc[r][t][v]);
@@ -164,28 +253,28 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
 /// `count` rows from row i of the list on, against tokens [b, b + B): sums [count, B, 64] in scratch memory.
 template <class L, class T, int B>
 inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhead<2>& ahead, index_t passes) {
-  constexpr int all = kPartials / L::width, R = L::batch_rows;
-  constexpr index_t slice_elems = 4096 / B * pass_count<L, B>();  // of K: 16 KiB of x per pass
+  constexpr int all = kPartials / L::width, R = L::dot_rows(B), V = pass_vectors<L, B>();
+  constexpr index_t slice_elems = kSliceElems<B> * pass_count<L, B>();  // of K: 16 KiB of x per pass
   alignas(64) float sums[(kGroupRows * B + L::width - 1) / L::width * L::width * kPartials];
   for (int s = 0; s < count * B && !a.first; ++s) {
     const float* saved = a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
     for (int v = 0; v < all; ++v) L::store_aligned(sums + s * kPartials + v * L::width, L::load(saved + v * L::width));
   }
-  const auto pace = [&](auto rows, index_t elems) {
-    constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T));
-    constexpr int lines = (bytes * pass_vectors<L, B>() * L::width + 63) / 64;
-    return ahead.pace<lines>(bytes * elems, passes, elems / kPartials);
-  };
   for (index_t begin = 0; begin < a.k; begin += slice_elems) {
     const index_t end = begin + slice_elems < a.k ? begin + slice_elems : a.k;
     for (int pass = 0; pass < pass_count<L, B>(); ++pass) {
+      const auto go = [&](auto rows, int r) {
+        constexpr int n = decltype(rows)::value, bytes = n * static_cast<int>(sizeof(T)), lines = (bytes * V * L::width + 63) / 64;
+        const bool more = r + n < count, again = more || pass + 1 < pass_count<L, B>();
+        const index_t column = again ? begin : end < a.k ? end : 0, row = more ? i + r + n : again || end < a.k ? i : i + count;
+        const int part = more ? pass : pass + 1 < pass_count<L, B>() ? pass + 1 : 0;
+        dot_pass<L, T, n, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials,
+                             ahead.pace<lines>(bytes * (end - begin), passes, (end - begin) / kPartials),
+                             RowsAfter<L>(a.list, row, column + part * V * L::width, row_of<T>(a.list, i + r) + begin + pass * V * L::width));
+      };
       int r = 0;
-      for (; r + R <= count; r += R) {
-        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<R>{}, end - begin));
-      }
-      for (; r < count; ++r) {
-        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<1>{}, end - begin));
-      }
+      for (; r + R <= count; r += R) go(Constant<R>{}, r);
+      for (; r < count; ++r) go(Constant<1>{}, r);
     }
   }
   const auto at = [&](int s) { return (i + s / B) * a.batch + b + s % B; };
@@ -204,7 +293,7 @@ inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhe
 
 template <class L, class T>
 inline void dot_rows_of_batch(const DotRows& a) {
-  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch, sizeof(T)));
+  ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch, sizeof(T), a.x_stride, tokens_in_registers<L>()));
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
   for (index_t i = 0; i < a.list.row_count; i += kGroupRows) {
@@ -215,11 +304,16 @@ inline void dot_rows_of_batch(const DotRows& a) {
 
 template <class L, class T>
 void dot_rows(const DotRows& a) {
+  if constexpr (tokens_in_registers<L>() > 1) {
+    if (in_row_order(a.batch, a.x_stride, tokens_in_registers<L>())) {
+      return a.batch == 4 ? dot_rows_in_order<L, T, 4>(a) : a.batch == 3 ? dot_rows_in_order<L, T, 3>(a) : dot_rows_in_order<L, T, 2>(a);
+    }
+  }
   if (a.batch > 1) {
     dot_rows_of_batch<L, T>(a);
     return;
   }
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T)));
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.x_stride, 1));
   for (index_t i = 0; i < a.list.row_count; ++i) {
     ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
   }

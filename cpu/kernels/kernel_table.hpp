@@ -20,11 +20,18 @@ struct RowList {
 };
 
 /// How far ahead of what they read the kernels prefetch. One token: into the first-level cache, farther where a weight is one byte,
-/// because there the core computes for as long as the memory reads (6 KiB: 1.2 times the time of 16 KiB, at 75 GB/s). Several tokens:
-/// into the second level, a block of rows ahead.
+/// because there the core computes for as long as the memory reads (6 KiB: 1.2 times the time of 16 KiB, at 75 GB/s). Several tokens
+/// whose x the first-level cache holds beside the rows: rows are read one after the other as for one token, and asked for into that
+/// cache too. More tokens, longer rows: into the second level, a block of rows ahead.
 inline constexpr index_t kBytesAhead = 6 * 1024;
-constexpr index_t ahead_bytes(index_t batch, index_t elem_bytes) {
-  return batch > 1 ? 128 * 1024 : elem_bytes == 1 ? 16 * 1024 : kBytesAhead;
+/// `row_elems`: of a whole row; `in_registers`: tokens whose partial sums of a row the registers hold (KernelTable).
+constexpr bool in_row_order(index_t batch, index_t row_elems, index_t in_registers) {
+  constexpr index_t x_elems = 8 * 1024;  // 32 KiB
+  return batch > 1 && batch <= in_registers && batch * row_elems <= x_elems;
+}
+constexpr index_t ahead_bytes(index_t batch, index_t elem_bytes, index_t row_elems, index_t in_registers) {
+  if (batch == 1) return elem_bytes == 1 ? 16 * 1024 : kBytesAhead;
+  return in_row_order(batch, row_elems, in_registers) ? 10 * 1024 : 128 * 1024;
 }
 
 /// Rows of one token that lie apart are read several at once (apart_rows.hpp); a piece of each is asked for before they are.
@@ -91,6 +98,7 @@ inline constexpr int kStoredTypes = 4;  // f32, bf16, f16, int8: the order of DT
 
 struct KernelTable {
   const char* isa;  ///< what the file was really compiled for
+  index_t tokens_in_registers;
   void (*pack_x)(const PackX&);
   void (*dot[kStoredTypes])(const DotRows&);          ///< by DType
   void (*dot_streams[kStoredTypes])(const DotRows&);  ///< by DType; needs first && last

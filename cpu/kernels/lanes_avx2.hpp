@@ -19,7 +19,10 @@ struct LanesAvx2 {
   static constexpr const char* name = "avx2";
   static constexpr int width = 8;
   // Several tokens: blocks of 3 rows × 4 tokens (12 of 16 registers are accumulators).
-  static constexpr int batch_rows = 3, batch_tokens = 4, accumulators = 12;
+  static constexpr int batch_tokens = 4, accumulators = 12;
+  static constexpr int dot_rows(int) { return 3; }
+  static constexpr int add_rows(int tokens) { return tokens > 2 ? 3 : tokens > 1 ? 6 : 8; }
+  static constexpr bool asks_next = false;
   static constexpr int stream_lanes = 32;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm256_setzero_ps(); }

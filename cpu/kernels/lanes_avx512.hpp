@@ -19,8 +19,12 @@ struct LanesAvx512 {
   using vector = xsimd::batch<float, arch>;
   static constexpr const char* name = "avx512";
   static constexpr int width = 16;
-  // Several tokens: blocks of 3 rows × 8 tokens (24 of 32 registers are accumulators).
-  static constexpr int batch_rows = 3, batch_tokens = 8, accumulators = 24;
+  // Several tokens: blocks of 3 rows × 8 tokens (24 of 32 registers are accumulators). Of four tokens or less one or two rows: the fewer
+  // rows are read at once, the more memory gives.
+  static constexpr int batch_tokens = 8, accumulators = 24;
+  static constexpr int dot_rows(int tokens) { return tokens > 4 ? 3 : tokens > 2 ? 1 : 2; }
+  static constexpr int add_rows(int tokens) { return tokens > 4 ? 3 : 2; }
+  static constexpr bool asks_next = true;
   static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
 
   static vector zero() { return _mm512_setzero_ps(); }

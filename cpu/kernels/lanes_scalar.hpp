@@ -11,7 +11,10 @@ struct LanesScalar {
   using vector = float;
   static constexpr const char* name = "scalar";
   static constexpr int width = 1;
-  static constexpr int batch_rows = 1, batch_tokens = 1, accumulators = 64;
+  static constexpr int batch_tokens = 1, accumulators = 64;
+  static constexpr int dot_rows(int) { return 1; }
+  static constexpr int add_rows(int) { return 1; }
+  static constexpr bool asks_next = false;
   static constexpr int stream_lanes = 64;  // partials that one pass of the stream kernel holds in registers
 
   static vector zero() { return 0.0f; }

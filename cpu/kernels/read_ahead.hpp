@@ -89,20 +89,20 @@ class RowStretches {
 template <int Level, int Lines>
 class PacedStretch {
  public:
-  /// From `at`, of which `behind` bytes are before it in one piece, up to `bend`, then from `then`.
+  /// From `at`, of which `behind` bytes are before it in one piece, up to `bend`, then from `then`, which has no bend.
   PacedStretch(const char* at, index_t bytes_apart, index_t behind, const char* bend, const char* then)
-      : at_(at), bytes_apart_(bytes_apart), later_(behind >= kLater ? kLater : 0), bend_(bend), then_(then) {}
+      : at_(at), bytes_apart_(bytes_apart), again_(behind >= kLater ? -kLater : 0), bend_(bend), jump_(then - bend) {}
   /// One of the equal parts of a step.
   void step(int part = 0, int parts = 1) {
 #pragma GCC unroll 8
     for (int n = part * Lines / parts; n < (part + 1) * Lines / parts; ++n) {
       ask_for<Level, 1>(at_);
-      ask_for<Level, 1>(at_ - later_);
+      ask_for<Level, 1>(at_ + again_);
       at_ += bytes_apart_;
       if (at_ >= bend_) [[unlikely]] {
-        at_ += then_ - bend_;
-        bend_ = then_ = then_ + kFar;
-        later_ = 0;
+        at_ += jump_;
+        bend_ = at_ + kFar;
+        again_ = 0;
       }
     }
   }
@@ -110,8 +110,9 @@ class PacedStretch {
  private:
   static constexpr index_t kLater = 4 * 1024, kFar = index_t{1} << 40;  // bytes
   const char* at_;
-  index_t bytes_apart_, later_;
-  const char *bend_, *then_;
+  index_t bytes_apart_, again_;
+  const char* bend_;
+  index_t jump_;
 };
 
 /// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them. Level: the cache that is filled.
@@ -245,6 +246,32 @@ class ReadAhead {
   const char* at_ = nullptr;
   const char* end_ = nullptr;
   const char* last_ = nullptr;
+};
+
+/// What a kernel of several passes reads next, a few KiB later, asked for into the first-level cache: of the rows that it reads now, the
+/// lines as far from them in memory as its next rows are. One number, because there is no register for each row; so it is for
+/// neighbouring rows only. Rows that are not there: none.
+template <class L>
+class RowsAfter {
+ public:
+  /// Element `column` of row i of the list is read after `now`, the first element of the first row that is read.
+  template <class T>
+  RowsAfter(const RowList& list, index_t i, index_t column, const T* now) {
+    if (!L::asks_next || list.rows != nullptr || i >= list.row_count) return;
+    bytes_ = row_address(list, i) + column * static_cast<index_t>(sizeof(T)) - reinterpret_cast<const char*>(now);
+  }
+  template <class T>
+  void step(const T* now) const {
+    if constexpr (L::asks_next) ask_for<1, 1>(reinterpret_cast<const char*>(now) + bytes_);
+  }
+
+ private:
+  index_t bytes_ = 0;
+};
+
+/// Nothing.
+struct NothingAfter {
+  void step(const void*) const {}
 };
 
 }  // namespace

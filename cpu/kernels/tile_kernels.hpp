@@ -12,6 +12,7 @@ namespace {
 template <class L>
 constexpr KernelTable make_table() {
   return {L::name,
+          tokens_in_registers<L>(),
           pack_x<L>,
           {dot_any_rows<L, float>, dot_any_rows<L, Bf16>, dot_any_rows<L, F16>, dot_any_rows<L, Int8>},
           {dot_streams<L, float>, dot_streams<L, Bf16>, dot_streams<L, F16>, dot_streams<L, Int8>},

@@ -40,6 +40,7 @@ class InputRows {
       return a_.k;
     }
   }
+  const T* address(int r, index_t k) const { return w_[r] + k; }
   V at(int r, index_t k) const {
     if constexpr (kScaled<T>) {
       return L::mul(L::load(w_[r] + k), s_[r]);
