@@ -23,6 +23,10 @@ inline double gamma(index_t n) {
   return nu <= 0.5 ? nu / (1.0 - nu) : std::numeric_limits<double>::infinity();
 }
 
+/// A certificate's residual codes count, in scales, this much of ‖R‖ for a group of so many columns: 255 of them are half a scale for
+/// every element.
+inline double residual_unit(index_t columns) { return std::sqrt(static_cast<double>(columns)) / 510.0; }
+
 /// A real r and its f32 evaluation r̂: |r − value| ≤ slack and |r̂ − r| ≤ error.
 struct Approximate {
   double value = 0.0, slack = 0.0, error = 0.0;

@@ -147,7 +147,7 @@ QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad*
     std::fill_n(groups, count, QuantizedGroup{1.0f, 0.0f, 0.0f, 0, 0, 0});
     return token;
   }
-  const double roundings = 1.0 + 2.0 * gamma(2 * count + 2);  // of the sum of bounds itself
+  const double roundings = 1.0 + 2.0 * gamma(count + 3);  // of the sum of bounds itself
   double squares = 0.0, error = 0.0;
   for (index_t g = 0; g < count; ++g) {
     const index_t begin = g * layout.group, columns = layout.columns_of(g);
@@ -155,7 +155,9 @@ QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad*
     const Division division = divide(x + begin, columns, sums);
     // |S| ≤ 127·s, and 128 leaves room for |R| being a rounding above s/2.
     groups[g].per_scale = upper_float((128.0 * sums.error + 0.5 * division.outstanding) * roundings);
-    groups[g].per_norm = upper_float(std::sqrt(division.squares) * roundings);
+    groups[g].per_code = upper_float(std::sqrt(division.squares) * residual_unit(columns) * roundings);
+    // What the residual's code adds to it must not underflow: that would count as often as the scale is large.
+    if (sums.largest > 0.0) groups[g].per_scale = std::max(groups[g].per_scale, std::numeric_limits<float>::min());
     squares += sums.squares;
     error += sums.error;
   }

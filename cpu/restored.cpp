@@ -16,9 +16,11 @@ void TileSink::keep_planes(index_t p, index_t first) {
   const Certificate& c = *run_.certificate;
   const PanelLayout layout = c.layout();
   const std::byte* const panel = c.panel(p);
+  static_assert(kScaleShift >= 16, "a scale is a bfloat16");
   const std::byte* more = panel + layout.bytes() + kPlaneAheadBytes;
   for (index_t g = 0; g < layout.groups(); ++g) {
-    const std::byte* const chunk = panel + layout.chunk_offset(g);
+    const std::byte* const chunk = panel + layout.chunk_offset(g) + layout.plane_offset(g);
+    const std::byte* const codes = panel + layout.chunk_offset(g) + layout.codes_offset(g);
     const index_t columns = layout.columns_of(g);
     for (index_t line = 0; line < kMoreLines; ++line, more += 64) __builtin_prefetch(more, 0, 2);
     for (index_t s = first; s < survivors_; ++s) {
@@ -30,7 +32,10 @@ void TileSink::keep_planes(index_t p, index_t first) {
         four ^= 0x80808080u;  // stored as q + 128
         std::memcpy(to + k, &four, sizeof four);
       }
-      std::memcpy(tile_.plane_scales + s * layout.groups() + g, chunk + columns * kPanelRows + 2 * lane, sizeof(std::uint16_t));
+      std::uint32_t base;
+      std::memcpy(&base, panel + 4 * lane, sizeof base);
+      tile_.plane_scales[s * layout.groups() + g] =
+          static_cast<std::uint16_t>(scale_bits_of(base, static_cast<std::uint8_t>(codes[lane])) >> 16);
     }
   }
 }

@@ -57,9 +57,9 @@ SIGNSPLIT_HD constexpr KernelArguments make_arguments(const Plan& plan, const Pr
   return a;
 }
 
-/// Groups of a panel that fit in a stage, beside the panel's tail.
+/// Groups of a panel that fit in a stage, beside the panel's head and tail.
 SIGNSPLIT_HD constexpr int groups_per_stage(const KernelArguments& a) {
-  return static_cast<int>((a.launch.stage_bytes - 8 * kPanelRows) / a.plane.layout.chunk_offset(1));
+  return static_cast<int>((a.launch.stage_bytes - plane_ends_bytes()) / ((a.plane.layout.group + PanelLayout::kCodes) * kPanelRows));
 }
 
 /// The kernels of a plan: `fused`, or `first` and then `second`.

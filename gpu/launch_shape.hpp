@@ -2,6 +2,7 @@
 // Pure functions of plan, problem and device limits, for the host and the device.
 #pragma once
 
+#include "signsplit/certificate_panel.hpp"
 #include "signsplit/plan.hpp"
 #include "signsplit/statistics.hpp"
 #include "signsplit/walk.hpp"
@@ -88,6 +89,9 @@ SIGNSPLIT_HD constexpr index_t larger(index_t a, index_t b) { return a > b ? a :
 /// A⁺ and A⁻, what was pushed, Σ|x||w|, and whether pushing stopped. And one per unit: whether its row of W2 is wanted.
 SIGNSPLIT_HD constexpr index_t tile_state_arrays(const Plan& plan) { return plan.strategy == Strategy::sign_split ? 8 : 3; }
 
+/// The head and the tail of a panel of the plane, and what aligns the tail.
+SIGNSPLIT_HD constexpr index_t plane_ends_bytes() { return PanelLayout::kHeadBytes + 64 + 8 * kPanelRows; }
+
 /// The shape of a launch; the same for the kernels of an unfused plan.
 SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem& problem, DeviceLimits limits) {
   const WalkShape shape = walk_shape(problem);
@@ -109,8 +113,8 @@ SIGNSPLIT_HD constexpr LaunchShape launch_shape(const Plan& plan, const Problem&
   const index_t row_limit = smaller(kWanted, budget / 8) / (launch.stage_columns * elem);
   launch.stage_rows = larger(1, smaller(row_limit, ceil_div(tile, launch.consumer_warps)));
   launch.stage_bytes = round_up(launch.stage_rows * launch.stage_columns * elem, 128);
-  if (plan.strategy == Strategy::certified) {  // 16 rows of one group of the plane, and the panel's tail
-    launch.stage_bytes = larger(launch.stage_bytes, round_up((plan.plane_group + 4 + 8) * 16, 128));
+  if (plan.strategy == Strategy::certified) {  // 16 rows of one group of the plane, and the panel's head and tail
+    launch.stage_bytes = larger(launch.stage_bytes, round_up((plan.plane_group + PanelLayout::kCodes) * kPanelRows + plane_ends_bytes(), 128));
   }
 
   SharedLayout& at = launch.shared;

@@ -11,6 +11,9 @@ struct PanelAvx2 {
   struct floats {
     __m256 low, high;  ///< rows 0 to 7 and 8 to 15
   };
+  struct integers {
+    __m256i low, high;
+  };
 
   static floats broadcast(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
   static floats load(const void* p) {
@@ -21,11 +24,18 @@ struct PanelAvx2 {
     _mm256_store_ps(p, v.low);
     _mm256_store_ps(p + 8, v.high);
   }
-  static __m256 widen_bf16(const unsigned char* p) {
-    const __m256i wide = _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  static integers load_integers(const void* p) {
+    const auto* i = static_cast<const __m256i*>(p);
+    return {_mm256_load_si256(i), _mm256_load_si256(i + 1)};
   }
-  static floats load_bf16(const unsigned char* p) { return {widen_bf16(p), widen_bf16(p + 16)}; }
+  static __m256i widen(const unsigned char* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+  static floats load_bytes(const unsigned char* p) { return {_mm256_cvtepi32_ps(widen(p)), _mm256_cvtepi32_ps(widen(p + 8))}; }
+  static __m256 scales_of(__m256i bases, __m256i codes) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(bases, _mm256_slli_epi32(codes, kScaleShift)));
+  }
+  static floats scales(integers bases, const unsigned char* codes) {
+    return {scales_of(bases.low, widen(codes)), scales_of(bases.high, widen(codes + 8))};
+  }
   static floats fma(floats a, floats b, floats c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }

@@ -10,13 +10,16 @@ namespace {
 
 struct PanelAvx512 {
   using floats = __m512;
+  using integers = __m512i;
 
   static floats broadcast(float v) { return _mm512_set1_ps(v); }
   static floats load(const void* p) { return _mm512_load_ps(p); }
   static void store(float* p, floats v) { _mm512_store_ps(p, v); }
-  static floats load_bf16(const unsigned char* p) {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  static integers load_integers(const void* p) { return _mm512_load_si512(p); }
+  static __m512i widen(const unsigned char* p) { return _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
+  static floats load_bytes(const unsigned char* p) { return _mm512_cvtepi32_ps(widen(p)); }
+  static floats scales(integers bases, const unsigned char* codes) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(bases, _mm512_slli_epi32(widen(codes), kScaleShift)));
   }
   static floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
   static floats multiply(floats a, floats b) { return _mm512_mul_ps(a, b); }

@@ -23,17 +23,26 @@ __attribute__((always_inline)) inline void ask_ahead(const unsigned char* line) 
   __builtin_prefetch(line + kPlaneAgainBytes, 0, kIntoFirstLevelCache);
 }
 
+/// One group of a panel.
+struct Chunk {
+  const unsigned char *plane, *codes;
+  index_t columns;
+
+  Chunk(const CertifyPanel& a, index_t g)
+      : plane(a.panel + a.layout.chunk_offset(g) + a.layout.plane_offset(g)),
+        codes(a.panel + a.layout.chunk_offset(g) + a.layout.codes_offset(g)),
+        columns(a.layout.columns_of(g)) {}
+};
+
 /// Adds one group to a token's sums. Asks: for what is read later, too.
 template <class P, bool Asks>
-inline void add_group(const unsigned char* chunk, index_t columns, const QuantizedQuad* quads, const QuantizedGroup& group,
+inline void add_group(const Chunk& chunk, typename P::integers bases, const QuantizedQuad* quads, const QuantizedGroup& group,
                       typename P::floats& middle, typename P::floats& bound) {
-  const typename P::floats sums = P::template group_sums<Asks>(chunk, quads, columns / 4, group);
-  const unsigned char* scales = chunk + columns * kPanelRows;
-  if (Asks) ask_ahead(scales);
-  const typename P::floats scale = P::load_bf16(scales), norm = P::load_bf16(scales + 2 * kPanelRows);
+  const typename P::floats sums = P::template group_sums<Asks>(chunk.plane, quads, chunk.columns / 4, group);
+  if (Asks) ask_ahead(chunk.codes);
+  const typename P::floats scale = P::scales(bases, chunk.codes), code = P::load_bytes(chunk.codes + kPanelRows);
   middle = P::fma(scale, P::multiply(sums, P::broadcast(group.step)), middle);
-  bound = P::fma(scale, P::broadcast(group.per_scale), bound);
-  bound = P::fma(norm, P::broadcast(group.per_norm), bound);
+  bound = P::fma(scale, P::fma(code, P::broadcast(group.per_code), P::broadcast(group.per_scale)), bound);
 }
 
 template <class P>
@@ -65,8 +74,8 @@ template <class P>
 PanelVerdict certify_panel(const CertifyPanel& a) {
   using F = typename P::floats;
   PanelVerdict verdict{0xffff, 0};
-  const index_t groups = a.layout.groups(), last_columns = a.layout.columns_of(groups - 1);
-  const unsigned char* chunk = a.panel;
+  const index_t groups = a.layout.groups();
+  const typename P::integers bases = P::load_integers(a.panel);
   if (a.batch == 1) {
     const QuantizedToken& token = a.tokens[0];
     const QuantizedQuad* quads = token.quads;
@@ -74,39 +83,37 @@ PanelVerdict certify_panel(const CertifyPanel& a) {
     float* border = a.sums;
     index_t due = a.tile_groups;
     for (index_t g = 0; g < groups; ++g) {
-      const index_t columns = g + 1 < groups ? a.layout.group : last_columns, chunk_bytes = (columns + 4) * kPanelRows;
+      const Chunk chunk(a, g);
       if (g == due && g > 0) {
         P::store(border, middle);
         P::store(border + kPanelRows, bound);
         border += 2 * kPanelRows;
         due += a.tile_groups;
       }
-      add_group<P, true>(chunk, columns, quads, token.groups[g], middle, bound);
-      quads += columns / 4;
-      chunk += chunk_bytes;
+      add_group<P, true>(chunk, bases, quads, token.groups[g], middle, bound);
+      quads += chunk.columns / 4;
     }
     judge<P>(a, token, middle, bound, verdict);
     if (a.tile_groups > 0) find_remains<P>(a, middle, bound);
   } else {  // a group of the plane comes from memory once and is used for every token
     for (index_t g = 0; g < groups; ++g) {
-      const index_t columns = g + 1 < groups ? a.layout.group : last_columns, chunk_bytes = (columns + 4) * kPanelRows;
+      const Chunk chunk(a, g);
       for (index_t b = 0; b < a.batch; ++b) {
         float* sums = a.sums + b * 2 * kPanelRows;
         F middle = g == 0 ? P::broadcast(0.0f) : P::load(sums), bound = g == 0 ? P::broadcast(0.0f) : P::load(sums + kPanelRows);
         const QuantizedQuad* quads = a.tokens[b].quads + g * a.layout.group / 4;
         const auto add = b == 0 ? add_group<P, true> : add_group<P, false>;
-        add(chunk, columns, quads, a.tokens[b].groups[g], middle, bound);
+        add(chunk, bases, quads, a.tokens[b].groups[g], middle, bound);
         P::store(sums, middle);
         P::store(sums + kPanelRows, bound);
       }
-      chunk += chunk_bytes;
     }
     for (index_t b = 0; b < a.batch; ++b) {
       const float* sums = a.sums + b * 2 * kPanelRows;
       judge<P>(a, a.tokens[b], P::load(sums), P::load(sums + kPanelRows), verdict);
     }
   }
-  for (int line = 0; line < 2; ++line) __builtin_prefetch(chunk + kPlaneAheadBytes + line * 64, 0, kIntoFirstLevelCache);
+  for (index_t at = a.layout.tail_offset(); at < a.layout.bytes() + PanelLayout::kHeadBytes; at += 64) ask_ahead(a.panel + at);
   verdict.likely &= static_cast<std::uint16_t>(~verdict.certified);
   return verdict;
 }

@@ -7,7 +7,7 @@
 
 namespace signsplit::gpu {
 
-/// What one stage holds: groups [group, group + groups) of a panel; with the last group comes the panel's tail.
+/// What one stage holds: groups [group, group + groups) of a panel; with the first group comes the panel's head, with the last its tail.
 struct PlaneChunk {
   int panel, group, groups;
   bool first, last;
@@ -29,10 +29,13 @@ SIGNSPLIT_DEVICE void for_plane_chunks(const KernelArguments& a, Tile tile, Visi
   }
 }
 
-/// Bytes of a chunk, from layout.chunk_offset(group) of its panel on.
+/// Where a chunk begins in its panel, and its bytes.
+SIGNSPLIT_DEVICE index_t plane_chunk_offset(const PanelLayout& layout, const PlaneChunk& chunk) {
+  return chunk.first ? 0 : layout.chunk_offset(chunk.group);
+}
 SIGNSPLIT_DEVICE int plane_chunk_bytes(const PanelLayout& layout, const PlaneChunk& chunk) {
   const index_t end = chunk.last ? layout.bytes() : layout.chunk_offset(chunk.group + chunk.groups);
-  return static_cast<int>(end - layout.chunk_offset(chunk.group));
+  return static_cast<int>(end - plane_chunk_offset(layout, chunk));
 }
 
 /// sum + Σ plane[i]·x[i] of four bytes, the plane's unsigned.
@@ -55,16 +58,26 @@ SIGNSPLIT_DEVICE std::uint32_t add_four_products(std::uint32_t plane, std::uint3
 using HighAndLow = Pack<std::uint32_t, 2>;
 
 /// Evaluates a chunk for the rows of a tile and all tokens. What is known so far of a row and token is kept in `middle` and
-/// `bound`, [unit of the tile][token]. Lane l works on row l % 16; the two lanes of a row take every other quad.
+/// `bound`, [unit of the tile][token], the bases of the rows' scales in `bases`, [unit of the tile]. Lane l works on row l % 16; the two lanes of a row take every other quad.
 template <class Block>
 SIGNSPLIT_DEVICE void evaluate_chunk(Block& block, const KernelArguments& a, Tile tile, const PlaneChunk& chunk,
-                                     const std::byte* stage, float* middle, float* bound) {
+                                     const std::byte* stage, float* middle, float* bound, std::uint32_t* bases) {
   constexpr int kRows = static_cast<int>(kPanelRows);
   const PanelLayout& layout = a.plane.layout;
   const int tokens = static_cast<int>(a.launch.tokens), quads = static_cast<int>(layout.group / 4);
   const auto unit_of = [&](int lane) { return chunk.panel * kRows + lane % kRows - tile.begin; };  // of the tile
   const auto outside = [&](int lane) { return unit_of(lane) < 0 || unit_of(lane) >= tile.units; };
-  const auto widen = [](std::uint16_t bits) { return float_of(static_cast<std::uint32_t>(bits) << 16); };
+  const std::byte* const chunks = stage - plane_chunk_offset(layout, chunk);  // the panel, of which this is a part
+  typename Block::template PerLane<std::uint32_t> base;
+  block.lanes([&](int lane) {
+    base[lane] = 0;
+    if (chunk.first) base[lane] = block.load(reinterpret_cast<const std::uint32_t*>(stage) + lane % kRows);
+    if (outside(lane)) return;
+    if (!chunk.first) base[lane] = block.load(bases + unit_of(lane));
+  });
+  block.lanes([&](int lane) {
+    if (chunk.first && lane < kRows && !outside(lane)) block.store(bases + unit_of(lane), base[lane]);
+  });
   for (int token = 0; token < a.problem.batch; ++token) {
     typename Block::template PerLane<float> mid, bnd;
     block.lanes([&](int lane) {
@@ -72,12 +85,12 @@ SIGNSPLIT_DEVICE void evaluate_chunk(Block& block, const KernelArguments& a, Til
       mid[lane] = fresh ? 0.0f : block.load(middle + unit_of(lane) * tokens + token);
       bnd[lane] = fresh ? 0.0f : block.load(bound + unit_of(lane) * tokens + token);
     });
-    const std::byte* at = stage;
     for (int group = chunk.group; group < chunk.group + chunk.groups; ++group) {
       const int count = static_cast<int>(layout.columns_of(group) / 4);
+      const std::byte* const at = chunks + layout.chunk_offset(group);
       typename Block::template PerLane<std::uint32_t> sum;
       block.lanes([&](int lane) {
-        const auto* plane = reinterpret_cast<const std::uint32_t*>(at);
+        const auto* plane = reinterpret_cast<const std::uint32_t*>(at + layout.plane_offset(group));
         const QuantizedQuad* x = a.plane.quads + token * (layout.columns / 4) + group * quads;
         std::uint32_t high = 0, low = 0;
         SIGNSPLIT_UNROLL_BY(4)
@@ -91,15 +104,15 @@ SIGNSPLIT_DEVICE void evaluate_chunk(Block& block, const KernelArguments& a, Til
       });
       block.add_halves(sum);
       block.lanes([&](int lane) {
-        const auto* scales = reinterpret_cast<const std::uint16_t*>(at + count * 4 * kRows);
+        const auto* codes = reinterpret_cast<const std::uint8_t*>(at + layout.codes_offset(group));
         const auto& with = a.plane.groups[token * layout.groups() + group];
-        const float scale = widen(block.load(scales + lane % kRows)), norm = widen(block.load(scales + kRows + lane % kRows));
+        const float scale = float_of(scale_bits_of(base[lane], block.load(codes + lane % kRows)));
+        const auto code = static_cast<float>(block.load(codes + kRows + lane % kRows));
         const auto total = static_cast<std::int32_t>(sum[lane] + static_cast<std::uint32_t>(block.load(&with.start)));
         mid[lane] = fused_multiply_add(scale, static_cast<float>(total) * block.load(&with.step), mid[lane]);
-        bnd[lane] = fused_multiply_add(scale, block.load(&with.per_scale), bnd[lane]);
-        bnd[lane] = fused_multiply_add(norm, block.load(&with.per_norm), bnd[lane]);
+        const float of_scale = fused_multiply_add(code, block.load(&with.per_code), block.load(&with.per_scale));
+        bnd[lane] = fused_multiply_add(scale, of_scale, bnd[lane]);
       });
-      at += (count * 4 + 4) * kRows;
     }
     block.lanes([&](int lane) {
       if (lane >= kRows || outside(lane)) return;
@@ -120,7 +133,7 @@ SIGNSPLIT_DEVICE void judge_panel(Block& block, const KernelArguments& a, Tile t
   block.lanes([&](int lane) {
     const int unit = chunk.panel * kRows + lane - tile.begin;
     if (lane >= kRows || unit < 0 || unit >= tile.units) return;
-    const auto* tail = reinterpret_cast<const float*>(stage + layout.tail_offset() - layout.chunk_offset(chunk.group));
+    const auto* tail = reinterpret_cast<const float*>(stage + layout.tail_offset() - plane_chunk_offset(layout, chunk));
     const float offset = block.load(tail + lane), norm = block.load(tail + kRows + lane);
     bool certified = true;
     for (int token = 0; token < a.problem.batch; ++token) {

@@ -32,7 +32,7 @@ class RowCopier {
   SIGNSPLIT_DEVICE void copy_plane(Tile tile) {
     const PanelLayout& layout = a_.plane.layout;
     for_plane_chunks(a_, tile, [&](const PlaneChunk& chunk) {
-      const std::byte* from = a_.plane.panels + chunk.panel * layout.bytes() + layout.chunk_offset(chunk.group);
+      const std::byte* from = a_.plane.panels + chunk.panel * layout.bytes() + plane_chunk_offset(layout, chunk);
       const int slot = cursor_.slot();
       block_.wait(shared_.empty(slot), cursor_.parity() ^ 1u);
       block_.copy_rows(shared_.stage(slot), plane_chunk_bytes(layout, chunk), 1, [&](int) { return from; },

@@ -89,7 +89,7 @@ class ConsumerSteps : public Consumer<Block, Weight, T> {
     for_plane_chunks(a_, tile, [&](const PlaneChunk& chunk) {
       const std::byte* stage = this->next_stage();
       if (chunk.panel % a_.launch.consumer_warps == block_.warp()) {
-        evaluate_chunk(block_, a_, tile, chunk, stage, state.pre, state.up);
+        evaluate_chunk(block_, a_, tile, chunk, stage, state.pre, state.up, state.survives);  // free until the panel is judged
         if (chunk.last) judge_panel(block_, a_, tile, chunk, stage, state.pre, state.up, state.survives, state.wanted);
       }
       if (chunk.first) ++counted_.panels;

@@ -21,15 +21,15 @@ class Weights;
 /// What is chosen freely about a certificate. Read from a plan with format_of().
 struct CertificateFormat {
   index_t bits = 8;    ///< of a plane element, sign included; 2 to 8. Stored as a byte whatever it is.
-  index_t group = 64;  ///< elements of D that share a scale and a residual norm; a multiple of 64, at most kMaxPlaneGroup
+  index_t group = 64;  ///< elements of D that share a scale and a bound of the residual; a multiple of 64, at most kMaxPlaneGroup
 
   friend constexpr bool operator==(const CertificateFormat&, const CertificateFormat&) = default;
 };
 [[nodiscard]] constexpr CertificateFormat format_of(const Plan& plan) { return {plan.plane_bits, plan.plane_group}; }
 
-/// One row: q = round(w / scale) with |q| < 2^(bits−1), one scale per `group` elements (the last group may be shorter), a
-/// bfloat16 not below the least that fits; and for every group an upper bound of ‖w − scale·q‖ (bfloat16, rounded up).
-/// `plane` has the row's length, scales and norms ⌈length / group⌉ elements. All of `row` must be finite.
+/// One row: q = round(w / scale) with |q| < 2^(bits−1), one scale per `group` elements (the last group may be shorter), not below
+/// the least that fits and as certificate_panel.hpp stores it; and for every group an upper bound of ‖w − scale·q‖, as stored.
+/// `plane` has the row's length, scales and norms ⌈length / group⌉ elements. All of `row` must be finite, its norm at most 2^50.
 void quantize_plane_row(std::span<const float> row, index_t bits, index_t group, std::span<std::int8_t> plane,
                         std::span<float> scales, std::span<float> norms) noexcept;
 
@@ -68,6 +68,8 @@ class Certificate {
 
  private:
   Certificate() = default;
+  /// which: 0 the scale's, 1 the residual's.
+  [[nodiscard]] std::uint8_t code_at(index_t row, index_t group, index_t which) const noexcept;
 
   CertificateFormat format_;
   PanelLayout layout_;
