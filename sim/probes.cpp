@@ -56,18 +56,24 @@ double fma_scalar(std::int64_t rounds) {
 }
 
 #if defined(SIGNSPLIT_PROBE_X86)
+// Four streams, each a quarter of the bytes, as the executor's own comparison reads: where main memory is slow a core gets a tenth more
+// with four than with one, and so do the kernels, which ask for lines ahead.
 __attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* data, std::size_t bytes) {
+  const std::size_t quarter = bytes / 4;
   __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-  for (std::size_t i = 0; i + 256 <= bytes; i += 256) {
+  for (std::size_t i = 0; i + 64 <= quarter; i += 64) {
     const auto* p = reinterpret_cast<const __m256i*>(data + i);
+    const auto* q = reinterpret_cast<const __m256i*>(data + i + quarter);
+    const auto* r = reinterpret_cast<const __m256i*>(data + i + 2 * quarter);
+    const auto* s = reinterpret_cast<const __m256i*>(data + i + 3 * quarter);
     a = _mm256_or_si256(a, _mm256_load_si256(p));
     b = _mm256_or_si256(b, _mm256_load_si256(p + 1));
-    c = _mm256_or_si256(c, _mm256_load_si256(p + 2));
-    d = _mm256_or_si256(d, _mm256_load_si256(p + 3));
-    e = _mm256_or_si256(e, _mm256_load_si256(p + 4));
-    f = _mm256_or_si256(f, _mm256_load_si256(p + 5));
-    g = _mm256_or_si256(g, _mm256_load_si256(p + 6));
-    h = _mm256_or_si256(h, _mm256_load_si256(p + 7));
+    c = _mm256_or_si256(c, _mm256_load_si256(q));
+    d = _mm256_or_si256(d, _mm256_load_si256(q + 1));
+    e = _mm256_or_si256(e, _mm256_load_si256(r));
+    f = _mm256_or_si256(f, _mm256_load_si256(r + 1));
+    g = _mm256_or_si256(g, _mm256_load_si256(s));
+    h = _mm256_or_si256(h, _mm256_load_si256(s + 1));
   }
   a = _mm256_or_si256(_mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d)),
                       _mm256_or_si256(_mm256_or_si256(e, f), _mm256_or_si256(g, h)));
@@ -77,17 +83,18 @@ __attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* data, s
 }
 
 __attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* data, std::size_t bytes) {
+  const std::size_t quarter = bytes / 4;
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-  for (std::size_t i = 0; i + 512 <= bytes; i += 512) {
+  for (std::size_t i = 0; i + 128 <= quarter; i += 128) {
     const std::byte* p = data + i;
     a = _mm512_or_si512(a, _mm512_load_si512(p));
     b = _mm512_or_si512(b, _mm512_load_si512(p + 64));
-    c = _mm512_or_si512(c, _mm512_load_si512(p + 128));
-    d = _mm512_or_si512(d, _mm512_load_si512(p + 192));
-    e = _mm512_or_si512(e, _mm512_load_si512(p + 256));
-    f = _mm512_or_si512(f, _mm512_load_si512(p + 320));
-    g = _mm512_or_si512(g, _mm512_load_si512(p + 384));
-    h = _mm512_or_si512(h, _mm512_load_si512(p + 448));
+    c = _mm512_or_si512(c, _mm512_load_si512(p + quarter));
+    d = _mm512_or_si512(d, _mm512_load_si512(p + quarter + 64));
+    e = _mm512_or_si512(e, _mm512_load_si512(p + 2 * quarter));
+    f = _mm512_or_si512(f, _mm512_load_si512(p + 2 * quarter + 64));
+    g = _mm512_or_si512(g, _mm512_load_si512(p + 3 * quarter));
+    h = _mm512_or_si512(h, _mm512_load_si512(p + 3 * quarter + 64));
   }
   a = _mm512_or_si512(_mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d)),
                       _mm512_or_si512(_mm512_or_si512(e, f), _mm512_or_si512(g, h)));

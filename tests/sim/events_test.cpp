@@ -171,6 +171,7 @@ TEST_CASE("slices of a worker do not overlap, cover every item once, and are wri
     }
     std::sort(mine.begin(), mine.end(), [](const Slice& a, const Slice& b) { return a.begin_s < b.begin_s; });
     for (std::size_t i = 1; i < mine.size(); ++i) CHECK(mine[i].begin_s >= mine[i - 1].end_s);
+    for (const Slice& slice : mine) CHECK_FALSE((slice.what == Slice::What::fork_join && slice.phase == 2));  // no barrier before the reduction
     for (const Slice& slice : mine) CHECK(slice.end_s > slice.begin_s);
     CHECK(mine.back().end_s <= timeline->time_s);
   }
