@@ -81,7 +81,8 @@ struct Rows {
                                   .batch = 1,
                                   .columns = kColumns,
                                   .scales = nullptr,
-                                  .group = 0});
+                                  .group = 0,
+                                  .scale_stride = kColumns});
     }
   }
 };

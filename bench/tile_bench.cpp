@@ -67,7 +67,8 @@ cpu::AddRows add_arguments(Tile& tile, index_t batch) {
           .batch = batch,
           .columns = kColumns,
           .scales = bits(tile.weights.down_scales()),
-          .group = tile.weights.group()};
+          .group = tile.weights.group(),
+          .scale_stride = kColumns};
 }
 
 void run_tile(benchmark::State& state, cpu::Isa isa, DType dtype, bool dot, index_t batch) {

@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -14,55 +13,18 @@
 #include "certify_dispatch.hpp"
 #include "float_environment.hpp"
 #include "part_tree.hpp"
+#include "rotation.hpp"
 #include "signsplit/certificate.hpp"
 #include "signsplit/residual.hpp"
 #include "tile_sink.hpp"
 #include "w8a8.hpp"
+#include "work_queue.hpp"
 
 namespace signsplit::cpu {
 namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxPhases = 3;
-
-/// Items of one phase, dealt to the workers as contiguous ranges; a worker that is done takes from the others' ranges.
-/// Which worker takes an item, and whether ranges are gone through backwards, never shows in the result.
-class WorkQueue {
- public:
-  void reset(index_t items, int workers, bool backwards) {
-    for (int w = 0; w < workers; ++w) {
-      Range& range = ranges_[static_cast<std::size_t>(w)];
-      range.begin = items * w / workers;
-      range.end = items * (w + 1) / workers;
-      range.next.store(range.begin, std::memory_order_relaxed);
-    }
-    workers_ = workers;
-    backwards_ = backwards;
-  }
-  void resize(int workers) { ranges_ = std::vector<Range>(static_cast<std::size_t>(workers)); }
-
-  /// The next item for a worker, or −1 when the phase has none left.
-  index_t take(int worker) {
-    for (int offset = 0; offset < workers_; ++offset) {
-      Range& range = ranges_[static_cast<std::size_t>((worker + offset) % workers_)];
-      if (range.next.load(std::memory_order_relaxed) >= range.end) continue;
-      const index_t item = range.next.fetch_add(1, std::memory_order_relaxed);
-      if (item < range.end) return backwards_ ? range.begin + range.end - 1 - item : item;
-    }
-    return -1;
-  }
-
- private:
-  struct alignas(64) Range {
-    std::atomic<index_t> next{0};
-    index_t begin = 0, end = 0;
-    Range() = default;
-    Range(const Range&) {}
-  };
-  std::vector<Range> ranges_;
-  int workers_ = 0;
-  bool backwards_ = false;
-};
 
 int resolve_threads(const Options& options) {
   return options.threads > 0 ? options.threads : std::max(1, omp_get_max_threads());
@@ -94,12 +56,14 @@ struct Ffn::State {
   bool exact_mask = false;
   // Every second run goes backwards through its parts: the same layer again, it begins with what is left of it in the caches.
   bool backwards = true;
+  Rotation rotation;
   std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
   std::shared_ptr<const Residual> residual;        // of `weights`; placement residual only
   AlignedBuffer memory;
   Workspace workspace;
   WorkQueue queues[kMaxPhases];
   PartTree tree;
+  Crew crew;
   std::vector<Statistics> statistics;  // per worker
   Report report;
   std::vector<TraceEvent>* trace = nullptr;          // null: not traced
@@ -112,6 +76,8 @@ struct Ffn::State {
   void run_phase(int phase, int worker, const RunContext& run);
   void start_trace();
   void finish_trace();
+  /// The layers in rotation do not fit in a cache.
+  [[nodiscard]] bool reads_memory() const { return rotation.layers() * static_cast<index_t>(weight_bytes(problem)) > kCachedBytes; }
   [[nodiscard]] double trace_time() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - trace_start).count();
   }
@@ -156,6 +122,7 @@ Result<Ffn> Ffn::create(const Weights& weights, const Plan& plan, index_t batch,
   state->statistics.resize(static_cast<std::size_t>(state->report.threads));
   for (WorkQueue& queue : state->queues) queue.resize(state->report.threads);
   state->tree.resize(plan.parts);
+  state->crew.resize(state->report.threads);
   return Ffn(state.release());
 } catch (const std::bad_alloc&) {
   return io_error("no memory for an FFN of " + describe(weights.problem(batch)));
@@ -191,6 +158,7 @@ Status Ffn::State::bind(const Weights& layer) {
   }
   residual = std::move(restores);
   weights = &layer;
+  rotation.bind(weights);
   return {};
 }
 
@@ -229,15 +197,18 @@ void Ffn::State::run_item(int phase, index_t item, int worker, TileSink& sink) {
 /// Takes items of a phase until none is left. Where all phases are one region, who completes the last part's y goes on to the reduction.
 void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
   const DefaultFloatEnvironment float_environment;
-  TileSink sink(run, workspace.tiles[static_cast<std::size_t>(worker)]);
+  WorkQueue& queue = queues[phase];
+  TileSink sink(run, workspace.tiles[static_cast<std::size_t>(worker)], {report.threads > 1 ? &crew : nullptr, &queue, worker});
   const int reduction = phase_count(plan) - 1;
   bool y_complete = false;
-  for (index_t item = queues[phase].take(worker); item >= 0; item = queues[phase].take(worker)) {
+  for (index_t item = queue.take(worker); item >= 0; item = queue.take(worker)) {
     run_item(phase, item, worker, sink);
+    queue.finish_one();
     if (phase + 1 == reduction) {
       y_complete = tree.done(item, [&](index_t into, index_t from) { sink.add_part(into, from); });
     }
   }
+  crew.help(queue);
   if (y_complete && plan.launch == Launch::one_region) {
     const index_t slices = item_count(plan, shape, Phase::reduce);
     for (index_t item = 0; item < slices; ++item) run_item(reduction, item, worker, sink);
@@ -296,11 +267,11 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
   std::fill(s.statistics.begin(), s.statistics.end(), Statistics{});
   s.backwards = !s.backwards;
   for (int phase = 0; phase < phase_count(s.plan); ++phase) {
-    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.report.threads, s.backwards);
+    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.backwards);
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
                        active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.residual.get(), s.certify, s.exact_mask,
-                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.backwards};
+                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.backwards, s.reads_memory()};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

@@ -83,61 +83,7 @@ RowList TileSink::after_down_tile(HiddenRange hidden) const {
   return run_.plan.skip ? RowList{} : next_tile(hidden, Matrix::down);
 }
 
-/// Bytes at the start of `now` that the call before has asked for; notes that this call will go on to ask for `next`.
-index_t TileSink::announce(const RowList& now, const RowList& next) {
-  const auto first = [](const RowList& list) { return list.rows == nullptr ? list.first : list.rows[0]; };
-  const index_t asked = announced_.matrix == now.matrix && announced_.first == first(now) ? announced_.bytes : 0;
-  announced_ = {};
-  if (next.row_count > 0) announced_ = {next.matrix, first(next), next.bytes * next.row_count};
-  return asked;
-}
-
 // ---- products ----
-
-namespace {
-
-const std::uint16_t* scale_bits(std::span<const bf16> scales) { return scales.empty() ? nullptr : &scales.data()->bits; }
-
-}  // namespace
-
-void TileSink::dot_floats(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums,
-                          float* absolute_sums, const RowList& next) {
-  const Weights& w = run_.weights;
-  const DotRows args{rows,
-                     next,
-                     announce(rows, next),
-                     run_.workspace.x + k.begin,
-                     run_.shape.d_padded,
-                     run_.workspace.packed_x,
-                     run_.problem.batch,
-                     k.size(),
-                     k.first,
-                     k.last,
-                     partials,
-                     sums,
-                     absolute_sums,
-                     scale_bits(matrix == Matrix::gate ? w.gate_scales() : w.up_scales()),
-                     w.input_groups(),
-                     w.group(),
-                     k.begin,
-                     judges_again_,
-                     tile_.places};
-  const auto type = static_cast<std::size_t>(run_.weights.dtype());
-  (absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type](args);
-}
-
-void TileSink::dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
-                   const RowList& next) {
-  if (rows.row_count == 0) return;
-  if (!integers()) {
-    dot_floats(matrix, rows, k, partials, sums, absolute_sums, next);
-  } else if (k.last) {
-    dot_integers(matrix, rows, k, sums, next);
-  }
-  const auto bytes = static_cast<std::uint64_t>(rows.row_count * rows.bytes);
-  (matrix == Matrix::gate ? statistics_.bytes_gate : statistics_.bytes_up) += bytes;
-  statistics_.bytes_scales += static_cast<std::uint64_t>(rows.row_count * scale_count(run_.problem, k.begin, k.end) * kScaleBytes);
-}
 
 /// The last K tile of a tile whose result decides which rows are read next. The last few rows come in a call of their own,
 /// so that the rows found open among the others are on their way when it ends. (An open unit's row may turn out not to be
@@ -165,15 +111,6 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
   dot(matrix, rows_of(matrix, late, k), k, partials == nullptr ? nullptr : partials + from * kAccumulators,
       tile_.pre + from, nullptr,
       open > 0 ? rows_of(run_.problem.gated ? Matrix::up : Matrix::down, found, whole_row()) : next_tile(hidden, matrix));
-}
-
-void TileSink::add_rows(const RowList& rows, const float* coefficients, const RowList& next) {
-  if (rows.row_count == 0) return;
-  const AddRows args{rows,    next,     announce(rows, next), coefficients,
-                     y_part_, run_.workspace.y_stride, run_.problem.batch, run_.shape.d_padded,
-                     scale_bits(run_.weights.down_scales()), run_.weights.group()};
-  run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())](args);
-  statistics_.bytes_down += static_cast<std::uint64_t>(rows.row_count) * row_bytes();
 }
 
 /// Adds the tile's rows of W2; with skip_zero only those that have something to add, or must not be hidden.

@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "crew.hpp"
 #include "isa.hpp"
 #include "kernels/certify_kernels.hpp"
 #include "kernels/integer_kernels.hpp"
@@ -37,13 +38,21 @@ struct RunContext {
   const IntegerKernels* integers = nullptr;  ///< w8a8 only
   const RestoredKernels* restored = nullptr; ///< placement residual only
   bool backwards = false;                    ///< workers take parts in descending order
+  bool from_memory = false;                  ///< the layer is not expected in a cache
+};
+
+/// Who helps a worker once the queue of its phase is empty.
+struct Help {
+  Crew* crew = nullptr;             ///< null: nobody
+  const WorkQueue* queue = nullptr;
+  int worker = 0;
 };
 
 /// One worker's sink. Satisfies WalkSink.
 class TileSink {
  public:
-  TileSink(const RunContext& run, TileScratch& scratch)
-      : run_(run), tile_(scratch), judges_again_(judges_again(run.plan, run.problem)) {}
+  TileSink(const RunContext& run, TileScratch& scratch, Help help)
+      : run_(run), tile_(scratch), help_(help), judges_again_(judges_again(run.plan, run.problem)) {}
 
   void begin_part(index_t part, Phase phase);
   void up_tile(HiddenRange hidden, KRange k);
@@ -75,15 +84,19 @@ class TileSink {
   [[nodiscard]] RowList after_first_matrix(HiddenRange hidden, KRange k) const;
   [[nodiscard]] RowList after_first_product(HiddenRange hidden) const;
   [[nodiscard]] RowList after_down_tile(HiddenRange hidden) const;
-  [[nodiscard]] index_t announce(const RowList& now, const RowList& next);
 
-  // Products (tile_sink.cpp).
+  // Kernel calls (products.cpp).
+  template <class Rows>
+  void run_kernel(void (*kernel)(const Rows&), const Rows& all);
   void dot(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
            const RowList& next = {});
   void dot_floats(Matrix matrix, const RowList& rows, KRange k, float* partials, float* sums, float* absolute_sums,
                   const RowList& next);
-  void dot_then_open_rows(HiddenRange hidden, KRange k);
   void add_rows(const RowList& rows, const float* coefficients, const RowList& next);
+  [[nodiscard]] index_t announce(const RowList& now, const RowList& next);
+
+  // Products (tile_sink.cpp).
+  void dot_then_open_rows(HiddenRange hidden, KRange k);
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
   void up_rows_of_open_gates(HiddenRange hidden);
   void open_ungated(index_t count);
@@ -144,6 +157,7 @@ class TileSink {
 
   const RunContext& run_;
   TileScratch& tile_;
+  const Help help_;
   const bool judges_again_;
   Statistics statistics_;
   Phase phase_ = Phase::fused;

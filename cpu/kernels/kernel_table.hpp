@@ -83,8 +83,10 @@ struct AddRows {
   index_t y_stride;           ///< elements
   index_t batch;
   index_t columns;            ///< a multiple of 64
-  const std::uint16_t* scales;  ///< int8: bfloat16 bits [groups of rows, columns]
+  const std::uint16_t* scales;  ///< int8: bfloat16 bits [groups of rows, scale_stride], advanced to the first column
   index_t group;                ///< int8: rows that share a row of scales; 0: all
+  index_t scale_stride;         ///< int8: elements from one row of scales to the next
+  bool from_memory = false;     ///< one token: the rows are not expected in a cache
 };
 
 /// One addition of the tree over the parts: into += from.

@@ -84,7 +84,7 @@ class ColumnScales {
     group_ = group;
 #pragma GCC unroll 64
     for (int v = 0; v < Count; ++v) {
-      s_[v] = L::load(reinterpret_cast<const Bf16*>(a.scales) + group * a.columns + d + v * L::width);
+      s_[v] = L::load(reinterpret_cast<const Bf16*>(a.scales) + group * a.scale_stride + d + v * L::width);
     }
   }
 
