@@ -38,7 +38,7 @@ void TileSink::certify(HiddenRange hidden) {
   const index_t tile_groups = judges_again_ ? run_.plan.k_tile / run_.plan.plane_group : 0;
   CertifyPanel a{nullptr,       c.layout(),         run_.workspace.x_tokens, run_.problem.batch,
                  c.threshold(), tile_.certify_sums, tile_groups,             tile_.panel_remains};
-  survivors_ = 0;
+  survivors_ = likely_ = 0;
   for (index_t p = first; p < first + panels; ++p) {
     a.panel = reinterpret_cast<const unsigned char*>(c.panel(p));
     if (p + 1 == first + panels) ask_for_first_survivors();
@@ -48,6 +48,7 @@ void TileSink::certify(HiddenRange hidden) {
       const index_t unit = p * kPanelRows + std::countr_zero(left);
       if (unit < hidden.begin || unit >= hidden.end) continue;
       if (judges_again_) keep_bounds(unit);
+      if ((verdict.likely >> (unit % kPanelRows) & 1) != 0 && likely_ < kRowsAtOnce) likely_units_[likely_++] = unit;
       tile_.survivors[survivors_++] = unit;
     }
     if (run_.residual != nullptr && survivors_ > before) keep_planes(p, before);
@@ -68,10 +69,10 @@ void TileSink::dot_survivors(HiddenRange hidden, KRange k) {
   if (!k.first) drop_closed(k.begin / run_.plan.k_tile - 1);
   const Units survivors{tile_.survivors, static_cast<std::size_t>(survivors_)};
   const Units deferred{tile_.deferred, static_cast<std::size_t>(deferred_)};
-  const RowList plane = plane_after(hidden);
+  const RowList then = after_survivors(hidden);
   const RowList after = !k.last ? rows_of(first_matrix(), survivors, {k.end, std::min(k.end + k.size(), run_.shape.d_padded)})
                         : deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row())
-                                        : plane;
+                                        : then;
   if (!y_begun_) ask_for_y();
   if (run_.residual != nullptr) {
     dot_restored(survivors, after);
@@ -80,7 +81,7 @@ void TileSink::dot_survivors(HiddenRange hidden, KRange k) {
   }
   if (!k.last) return;
   if (deferred_ > 0) begin_y();
-  add_rows(rows_of(Matrix::down, deferred, whole_row()), tile_.deferred_coefficients, plane);
+  add_rows(rows_of(Matrix::down, deferred, whole_row()), tile_.deferred_coefficients, then);
   deferred_ = 0;
 }
 
@@ -107,6 +108,14 @@ RowList TileSink::plane_after(HiddenRange hidden) const {
   return {c.panel(first_panel(begin)), 0, std::min(kPlaneAheadBytes, c.layout().tail_offset()), nullptr, 0, 1};
 }
 
+/// What is read when the survivors' sums are known, and before those are: rows of units that the plane holds for open, which it seldom
+/// does in vain, or the plane of the next tile.
+RowList TileSink::after_survivors(HiddenRange hidden) const {
+  const Units likely{likely_units_, static_cast<std::size_t>(likely_)};
+  if (likely_ > 0 && run_.problem.gated) return rows_of(Matrix::up, likely, whole_row());
+  return likely_ > 0 && hidden.end >= part_.end ? rows_of(Matrix::down, likely, whole_row()) : plane_after(hidden);
+}
+
 void TileSink::add_bias_of_survivors() {
   const std::span<const float> bias = bias_of(first_matrix());
   if (bias.empty()) return;
@@ -120,7 +129,7 @@ void TileSink::add_bias_of_survivors() {
 void TileSink::activate_survivors(HiddenRange hidden) {
   const index_t batch = run_.problem.batch, units = run_.problem.d_ff;
   add_bias_of_survivors();
-  run_.problem.gated ? open_gated_survivors() : open_ungated(survivors_ * batch);
+  run_.problem.gated ? open_gated_survivors(hidden) : open_ungated(survivors_ * batch);
   for (index_t b = 0; b < batch && run_.active_mask != nullptr; ++b) {
     std::fill_n(run_.active_mask + b * units + hidden.begin, hidden.size(), std::uint8_t{0});
   }
@@ -139,8 +148,8 @@ void TileSink::activate_survivors(HiddenRange hidden) {
 }
 
 /// Their up values, which open and in what measure.
-void TileSink::open_gated_survivors() {
-  up_sums_of_open_survivors();
+void TileSink::open_gated_survivors(HiddenRange hidden) {
+  up_sums_of_open_survivors(hidden);
   for (index_t s = 0; s < survivors_; ++s) {
     const index_t unit = tile_.survivors[s];
     for (index_t b = 0; b < run_.problem.batch; ++b) {
@@ -153,20 +162,21 @@ void TileSink::open_gated_survivors() {
 }
 
 /// The up rows of the survivors whose gate is open for some token, or must not be hidden; 0 for the others.
-void TileSink::up_sums_of_open_survivors() {
+void TileSink::up_sums_of_open_survivors(HiddenRange hidden) {
   const index_t batch = run_.problem.batch;
   index_t count = 0;
   for (index_t s = 0; s < survivors_; ++s) {
     const index_t unit = tile_.survivors[s];
-    bool wanted = false;
+    bool any = false;
     for (index_t b = 0; b < batch; ++b) {
       tile_.up[at(s, b)] = 0.0f;
-      wanted |= is_open(run_.problem.activation, tile_.pre[at(s, b)]) || strict(unit, b);
+      any |= is_open(run_.problem.activation, tile_.pre[at(s, b)]) || strict(unit, b);
     }
-    if (wanted) tile_.selected[count++] = unit;
+    if (any) tile_.selected[count++] = unit;
   }
-  dot(Matrix::up, rows_of(Matrix::up, Units{tile_.selected, static_cast<std::size_t>(count)}, whole_row()), whole_row(), nullptr,
-      tile_.compact, nullptr);
+  const Units wanted{tile_.selected, static_cast<std::size_t>(count)};
+  dot(Matrix::up, rows_of(Matrix::up, wanted, whole_row()), whole_row(), nullptr, tile_.compact, nullptr,
+      hidden.end < part_.end ? plane_after(hidden) : rows_of(Matrix::down, wanted, whole_row()));
   for (index_t s = 0, found = 0; found < count; ++s) {
     if (tile_.survivors[s] != tile_.selected[found]) continue;
     std::copy_n(tile_.compact + at(found, 0), batch, tile_.up + at(s, 0));

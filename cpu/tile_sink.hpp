@@ -124,10 +124,11 @@ class TileSink {
   void keep_bounds(index_t unit);
   void drop_closed(index_t n);
   [[nodiscard]] RowList plane_after(HiddenRange hidden) const;
+  [[nodiscard]] RowList after_survivors(HiddenRange hidden) const;
   void add_bias_of_survivors();
   void activate_survivors(HiddenRange hidden);
-  void open_gated_survivors();
-  void up_sums_of_open_survivors();
+  void open_gated_survivors(HiddenRange hidden);
+  void up_sums_of_open_survivors(HiddenRange hidden);
   void defer_rows(HiddenRange hidden);
 
   // Placement residual (restored.cpp).
@@ -170,6 +171,7 @@ class TileSink {
   HiddenRange part_ = {};
   index_t following_ = 0;                 // first unit of the part that this worker takes next, more often than not
   index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
+  index_t likely_units_[kRowsAtOnce], likely_ = 0;  // certified: the tile's first survivors that are open, more likely than not
   float* y_part_ = nullptr;               // [batch, y_stride]
   bool y_begun_ = false;                  // it holds sums, not what was there before
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
