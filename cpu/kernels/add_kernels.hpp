@@ -73,7 +73,7 @@ inline void add_rows_of_token(const AddRows& a) {
 template <class L, class T, int B>
 constexpr int add_vectors() {
   constexpr int in_line = 64 / (L::width * static_cast<int>(sizeof(T)));
-  return B > 4 || in_line == 0 ? 1 : in_line;
+  return B > 4 || in_line == 0 || !L::asks_next ? 1 : in_line;
 }
 
 /// Rows i, i + 1, ..., i + R − 1 of the list into columns [begin, end) of tokens [b, b + B). The rows share their scales.

@@ -196,9 +196,9 @@ constexpr int kGroupRows = 24;
 
 /// One pass over elements [begin, end) of R rows × B tokens, from row i of the group on: sums[r][t][64] go on, or begin with the
 /// K tile that is the first. `after`: what the next pass reads, which is by then in the second-level cache.
-template <class L, class T, int R, int B, class Ahead>
+template <class L, class T, int R, int B, class Ahead, class After>
 inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t begin, index_t end, float* sums, Ahead ahead,
-                     RowsAfter<L> after) {
+                     After after) {
   using Vector = typename L::vector;
   constexpr int V = pass_vectors<L, B>(), lines = (V * L::width * static_cast<int>(sizeof(T)) + 63) / 64;  // of a row and step
   const int column = pass * V * L::width;
@@ -231,7 +231,8 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
           ahead.step(v * B + t, V * B);
 #pragma GCC unroll 16
           for (int n = 0; n < R * lines; ++n) {
-            if (v * B + t == (2 * n + 1) * V * B / (2 * R * lines)) after.step(rows.address(n % R, k + column + n / R * 64 / static_cast<int>(sizeof(T))));
+            const int in_row = n / R * 64 / static_cast<int>(sizeof(T));
+            if (v * B + t == (2 * n + 1) * V * B / (2 * R * lines)) after.step(rows.address(n % R, k + column + in_row));
           }
           const Vector xv = L::load_once(x + (v * B + t) * L::width);
 #pragma GCC unroll 4
@@ -260,21 +261,30 @@ inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhe
     const float* saved = a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
     for (int v = 0; v < all; ++v) L::store_aligned(sums + s * kPartials + v * L::width, L::load(saved + v * L::width));
   }
+  const auto pace = [&](auto rows, index_t elems) {
+    constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T)), lines = (bytes * V * L::width + 63) / 64;
+    return ahead.pace<lines>(bytes * elems, passes, elems / kPartials);
+  };
   for (index_t begin = 0; begin < a.k; begin += slice_elems) {
     const index_t end = begin + slice_elems < a.k ? begin + slice_elems : a.k;
     for (int pass = 0; pass < pass_count<L, B>(); ++pass) {
-      const auto go = [&](auto rows, int r) {
-        constexpr int n = decltype(rows)::value, bytes = n * static_cast<int>(sizeof(T)), lines = (bytes * V * L::width + 63) / 64;
-        const bool more = r + n < count, again = more || pass + 1 < pass_count<L, B>();
-        const index_t column = again ? begin : end < a.k ? end : 0, row = more ? i + r + n : again || end < a.k ? i : i + count;
-        const int part = more ? pass : pass + 1 < pass_count<L, B>() ? pass + 1 : 0;
-        dot_pass<L, T, n, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials,
-                             ahead.pace<lines>(bytes * (end - begin), passes, (end - begin) / kPartials),
-                             RowsAfter<L>(a.list, row, column + part * V * L::width, row_of<T>(a.list, i + r) + begin + pass * V * L::width));
+      const auto after = [&](int r, int rows) {
+        if constexpr (B > 4) {  // the core is the limit, and in slow memory alone it would gain 3 %
+          return NothingAfter{};
+        } else {
+          const bool more = r + rows < count, again = more || pass + 1 < pass_count<L, B>();
+          const index_t column = again ? begin : end < a.k ? end : 0, row = more ? i + r + rows : again || end < a.k ? i : i + count;
+          const int part = more ? pass : pass + 1 < pass_count<L, B>() ? pass + 1 : 0;
+          return RowsAfter<L>(a.list, row, column + part * V * L::width, row_of<T>(a.list, i + r) + begin + pass * V * L::width);
+        }
       };
       int r = 0;
-      for (; r + R <= count; r += R) go(Constant<R>{}, r);
-      for (; r < count; ++r) go(Constant<1>{}, r);
+      for (; r + R <= count; r += R) {
+        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<R>{}, end - begin), after(r, R));
+      }
+      for (; r < count; ++r) {
+        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<1>{}, end - begin), after(r, 1));
+      }
     }
   }
   const auto at = [&](int s) { return (i + s / B) * a.batch + b + s % B; };
