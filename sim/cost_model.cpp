@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "gpu_machine.hpp"
 #include "lookup.hpp"
@@ -132,7 +131,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const char* piece = streams ? "streams_overhead_s" : split ? "push_overhead_s" : "piece_overhead_s";
   const char* batch_piece = streams ? "streams_batch_s" : split ? "push_batch_s" : "piece_batch_s";
   model.piece = model_value(machine, batch > 1 && split && !is_gpu(machine) ? streams ? "streams_token_s" : "push_token_s" : piece).value * batch;
-  model.most_per_thread = is_gpu(machine) || batch == 1 ? std::numeric_limits<double>::infinity() : model_value(machine, "batch_read_rate").value;
+  model.most_per_thread = is_gpu(machine) ? kNoLimit : model_value(machine, batch > 1 ? "batch_read_rate" : "row_read_rate").value;
   if (is_gpu(machine)) return model;
   if (batch > 1) model.fold = model_value(machine, batch_piece).value;
   if (scenario.plan.variant == Variant::telescoping) {
@@ -144,6 +143,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   if (split) {
     model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
     model.redo = model_value(machine, "redo_overhead_s").value * batch;
+    model.stall_rate = model_value(machine, streams ? "streams_stall_rate" : "split_stall_rate").value;
   } else if (batch > 1) {
     model.miss = model_value(machine, "batch_miss_s").value;
     model.jumps_stall = true;
@@ -233,9 +233,19 @@ double memory_share(const Model& model, int workers, double footprint) {
   return memory > 0.0 ? std::clamp(2.0 - curve / memory, 0.0, 1.0) : 1.0;
 }
 
+namespace {
+
+/// A rate of which there is at most so much: far below the limit it is as it is, and it comes near it gradually.
+double limited(double rate, double most) {
+  constexpr double kPower = 4.0;
+  return rate / std::pow(1.0 + std::pow(rate / most, kPower), 1.0 / kPower);
+}
+
+}  // namespace
+
 double stream_rate(const Model& model, int workers, double footprint) {
   const double curve = bandwidth(model.machine, workers, footprint), memory = memory_share(model, workers, footprint);
-  const double from_memory = std::min(curve * model.stream_efficiency, workers * model.most_per_thread), from_cache = curve * model.cache_efficiency;
+  const double from_memory = limited(curve * model.stream_efficiency, workers * model.most_per_thread), from_cache = curve * model.cache_efficiency;
   const double rate = from_cache + memory * (from_memory - from_cache);
   // Every second call goes backwards through its parts: it finds what the last one left in the cores' own caches.
   const double own = own_caches_bytes(model.machine, workers);
@@ -254,19 +264,18 @@ double not_hidden(double a, double b, double loss) {
 }
 
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
-  const double rate = stream_rate(model, workers, footprint);
-  const double memory = memory_share(model, workers, footprint);
-  const double jumps = share * demand.jumps * model.gap_bytes / rate, stall = model.jumps_stall ? memory * jumps : 0.0;
-  const double stream = share * demand.stream_bytes / rate + jumps - stall;
-  const double busy = share * demand.busy_s / workers;
+  const double rate = stream_rate(model, workers, footprint), memory = memory_share(model, workers, footprint);
+  const double jumps = demand.jumps * model.gap_bytes, stalled = model.jumps_stall ? memory * jumps : 0.0;
+  const double bytes = share * (demand.stream_bytes + jumps - stalled), stream = bytes / rate;
+  const double busy_s = share * (demand.busy_s + memory * demand.stream_bytes / model.stall_rate), busy = busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,
                                         demand.again_bytes / bandwidth(model.machine, workers, tile_bytes * workers));
-  const double waits = memory * share * demand.misses * model.miss / workers + stall;
+  const double waits = share * (memory * demand.misses * model.miss / workers + stalled / rate);
   const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.
   const double beside = is_gpu(model.machine) ? loss * std::min(busy, stream) : not_hidden(busy, stream, loss), serial = beside + again + waits;
-  return {stream, std::max(0.0, busy - stream) + serial, serial};
+  return {stream, std::max(0.0, busy - stream) + serial, serial, bytes, busy_s};
 }
 
 }  // namespace signsplit::sim

@@ -1,6 +1,8 @@
 // What level 1 and level 2 share: the numbers that a scenario needs from a machine, and what a phase has to do.
 #pragma once
 
+#include <limits>
+
 #include "signsplit/sim/predict.hpp"
 #include "structure.hpp"
 
@@ -13,18 +15,22 @@ struct ElementTimes {
   double restored = 0;  ///< placement residual: what a weight takes beside its multiplication, whatever the batch
 };
 
+/// Of a rate: bytes per second that nothing reaches.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
 /// Everything the equations need, looked up once.
 struct Model {
   const Machine& machine;
   int threads = 1;
   ElementTimes element;
   double stream_efficiency = 1, cache_efficiency = 1, overlap_loss = 0, cache_overlap_loss = 0, gap_bytes = 0, first_byte = 0, imbalance = 0;
-  double most_per_thread = 0;  ///< bytes per second that a thread gets from main memory at most
+  double most_per_thread = kNoLimit;  ///< bytes per second that a thread gets from main memory at most
   double piece = 0;  ///< thread seconds per row piece of product 1, all tokens
   double fold = 0;   ///< the same for having several tokens, and of every matrix
   double row = 0;    ///< the same per row of product 2
   double unit = 0;   ///< the same per unit that a certificate judges
   double redo = 0;   ///< the same per row that sign_split computes once more
+  double stall_rate = kNoLimit;  ///< bytes of main memory per second that a thread waits for them, beside its arithmetic
   bool jumps_stall = false;  ///< no arithmetic goes on beside a jump in main memory
   double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
@@ -66,6 +72,8 @@ struct PhaseDemand {
 struct PhaseTime {
   double stream = 0, compute = 0;
   double serial = 0;  ///< of `compute`: what goes on beside no stream
+  double bytes = 0;   ///< that are streamed, jumps included
+  double busy_s = 0;  ///< thread seconds beside the stream
   [[nodiscard]] double total() const { return stream + compute; }
 };
 [[nodiscard]] PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model);

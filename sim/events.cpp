@@ -81,7 +81,7 @@ Job price_of(What what, const Demand& demand, double rows, int workers, double f
   if (!(rows > 0.0)) return {what, 0, 0, 0};
   const PhaseTime all = time_of(demand, 1.0, workers, footprint, tile_bytes, model);
   // Serial seconds of a job are of one worker; time_of counts all workers side by side.
-  return {what, (demand.stream_bytes + demand.jumps * model.gap_bytes) / rows, demand.busy_s / rows, all.serial * workers / rows};
+  return {what, all.bytes / rows, all.busy_s / rows, all.serial * workers / rows};
 }
 
 /// A worker in simulated time.

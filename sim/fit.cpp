@@ -39,7 +39,7 @@ constexpr FitParameter kParameters[] = {
     {"redo_overhead_s", false, 0.5}, {"restored_cost", false, 0.5}, {"quantize_rate", false, 0.7}, {"split_miss_s", false, 0.7}, {"streams_miss_s", false, 0.7}, {"batch_miss_s", false, 0.7},
     {"thread_wait_s", false, 0.7}, {"first_byte_s", false, 0.5}, {"exchange_rate", false, 0.7}, {"stream_efficiency", false, 0.01}, {"small_page_efficiency", false, 0.3},
     {"cache_efficiency", false, 0.02}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5}, {"overlap_loss", false, 0.5},
-    {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.3}, {"streams_overlap_loss", false, 0.3},
+    {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.5}, {"streams_overlap_loss", false, 0.5}, {"split_stall_rate", false, 0.5}, {"streams_stall_rate", false, 0.5}, {"row_read_rate", false, 0.2},
     {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5},
 };
 

@@ -19,8 +19,8 @@ inline constexpr ModelField kModelFields[] = {
     {"overlap_loss", "1", 0.15},       // share of the smaller of stream and arithmetic that is not hidden
     {"cache_overlap_loss", "1", 0.05},  // the same where a cache holds the weights; every schedule
     {"gather_gap_rows", "1", 3.0},     // ... but not more than so many rows' bytes
-    {"split_overlap_loss", "1", 0.8},  // overlap_loss of sign_split
-    {"streams_overlap_loss", "1", 1.4},  // ... with streams, whose kernel asks for nothing ahead
+    {"split_overlap_loss", "1", 0.2},  // overlap_loss of sign_split
+    {"streams_overlap_loss", "1", 0.2},  // ... with streams
     {"certified_overlap_loss", "1", 0.7},  // ... of certified, which knows its next rows only when a tile is certified
     {"restored_cost", "1", 3.0},       // placement residual: restoring a weight, in units of multiplying one of product 1
     {"input_rate", "B/s", 4e10},       // x is copied and looked at by one thread before the workers start
@@ -28,7 +28,7 @@ inline constexpr ModelField kModelFields[] = {
     {"telescoping_share", "1", 0.8},   // what a row piece of telescoping, which keeps no sums for a repair, costs of one of interim
     {"redo_overhead_s", "s", 2.5e-8},    // sign_split: per row and token that is computed once more, beyond its elements
     {"quantize_rate", "B/s", 4e9},     // certified: x is quantized by one thread before the workers start
-    {"batch_read_rate", "B/s", 2.4e10},  // ... that a thread gets from main memory at most
+    {"batch_read_rate", "B/s", 4e10},  // row_read_rate of several tokens
     {"batch_overlap_loss", "1", 0.15},  // overlap_loss of several tokens
     {"push_token_s", "s", 2.4e-8},  // sign_split, several tokens: per row piece and token
     {"streams_token_s", "s", 3e-8},  // ... with streams
@@ -45,9 +45,12 @@ inline constexpr ModelField kModelFields[] = {
     {"row_overhead_s", "s", 4e-9},     // per row of product 2 beyond its elements
     {"skip_overhead_s", "s", 5e-9},    // ... more when rows are skipped: the list of those that are not, and a jump to each
     {"certify_overhead_s", "s", 1.5e-9},  // per unit and token that a certificate judges, beyond the elements of its plane
-    {"split_miss_s", "s", 7e-9},       // sign_split from main memory: per row piece, waiting for its first bytes
+    {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
+    {"split_stall_rate", "B/s", 7e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
+    {"streams_stall_rate", "B/s", 3e10},  // ... with streams, whose kernel asks for nothing ahead
+    {"split_miss_s", "s", 1.5e-8},       // sign_split from main memory: per row piece, waiting for its first bytes
     {"batch_miss_s", "s", 5e-9},       // several tokens, not sign_split: per row of either product
-    {"streams_miss_s", "s", 1e-8},     // ... with streams
+    {"streams_miss_s", "s", 2e-8},     // ... with streams
     {"exchange_rate", "B/s", 5e10},    // what one core wrote and another reads: x, h and the partial sums of y
     {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
