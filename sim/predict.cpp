@@ -27,7 +27,16 @@ Status check(const Scenario& scenario) {
   return {};
 }
 
-/// Adds one product phase to the terms. Whole parts are dealt to workers: after the last full round some workers wait.
+/// Whether workers without a part help the others: the CPU executor shares kernel calls that read so much (cpu/products.cpp). Those of
+/// sign_split and certified seldom do.
+bool idle_workers_help(const Scenario& scenario, const Model& model) {
+  constexpr index_t kWorthSharingBytes = 256 * 1024;
+  const bool large = scenario.plan.strategy == Strategy::unfused || scenario.plan.strategy == Strategy::row_fused;
+  const index_t units = std::min(scenario.plan.hidden_tile, ceil_div(scenario.problem.d_ff, scenario.plan.parts));
+  return !is_gpu(model.machine) && large && units * walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype) >= kWorthSharingBytes;
+}
+
+/// Adds one product phase to the terms. Whole parts are dealt to workers: after the last full round some workers wait, or help.
 void add_phase(Terms& terms, const Demand& demand, const Scenario& scenario, double footprint, double tile_bytes,
                const Model& model) {
   const index_t parts = scenario.plan.parts;
@@ -37,7 +46,7 @@ void add_phase(Terms& terms, const Demand& demand, const Scenario& scenario, dou
   terms.compute += even.compute;
   terms.first_byte += model.first_byte;
   const int left = static_cast<int>(parts % workers);
-  if (left > 0) {
+  if (left > 0 && !idle_workers_help(scenario, model)) {
     const double part = 1.0 / static_cast<double>(parts);
     const double last_round = time_of(demand, part * left, left, footprint, tile_bytes, model).total();
     terms.imbalance += std::max(0.0, last_round - part * left * even.total());

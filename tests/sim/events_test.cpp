@@ -54,6 +54,25 @@ TEST_CASE("workers with equal work take as long as level 1 says") {
   }
 }
 
+TEST_CASE("what several tokens and sign_split wait for is the same in both levels") {
+  Machine machine = test::sample_machine();
+  machine.model["prefetch_bytes"] = {0.0, "B", Kind::measured, "by hand", 0.0};
+  machine.model["gather_gap_bytes"].value = 256;
+  machine.model["batch_miss_s"].value = 1e-8;
+  machine.model["split_stall_rate"].value = 5e9;
+  Scenario batch = even(Strategy::row_fused, false, 16, 2), split = batch;
+  batch.problem.batch = 8;
+  split.plan = default_sign_split_plan(split.problem, Variant::telescoping, Repair::none, false, 1);
+  split.plan.parts = 16;
+  for (const Scenario& scenario : {batch, split}) {
+    const auto level1 = predict(scenario, machine);
+    const auto level2 = simulate(scenario, machine);
+    REQUIRE_MESSAGE(level1.ok(), level1.message());
+    REQUIRE_MESSAGE(level2.ok(), level2.message());
+    CHECK(std::abs(level2->time_s - level1->time_s) <= 1e4 * 0x1p-52 * level1->time_s);
+  }
+}
+
 TEST_CASE("a part too many is waited for, and takes the bandwidth that is left to itself") {
   Machine machine = test::sample_machine();
   const Scenario scenario = even(Strategy::row_fused, false, 3, 2);  // 2 workers, 3 parts: the last one alone

@@ -94,10 +94,13 @@ TEST_CASE("three parts on two threads wait for the last") {
   const Problem problem = dense(1024, 3 * 1024, DType::bf16);
   Plan plan = two_parts(problem, Strategy::row_fused);
   plan.parts = 3;
+  plan.hidden_tile = 127;  // of 2 KiB a row: below 256 KiB nobody helps
   const auto p = predict({problem, plan, {}, Residency::cold, 2, {}}, test::sample_machine());
   REQUIRE(p.ok());
   // The last part is streamed by one thread at half of the bandwidth: a third of the bytes takes twice as long.
   check_close(p->terms.imbalance, p->terms.stream / 3.0);
+  plan.hidden_tile = 128;
+  CHECK(predict({problem, plan, {}, Residency::cold, 2, {}}, test::sample_machine())->terms.imbalance == 0.0);
 }
 
 TEST_CASE("repairs: rows of W2 again, and exact decisions") {
