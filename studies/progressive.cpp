@@ -117,8 +117,8 @@ std::vector<Scheme> schemes_of(const Layer& layer) {
   const Weights& w = layer.weights;
   const auto columns = static_cast<double>(w.stride()), groups = std::ceil(columns / kGroup);
   const auto row = static_cast<double>(w.row_bytes()), residual = static_cast<double>(ResidualLayout{w.dtype(), w.stride()}.row_bytes());
-  const auto plane = [&](double bits) { return columns * bits / 8 + 4 * groups + 8; };
-  const auto second = [&](double bits) { return columns * bits / 8 + 2 * groups; };
+  const auto plane = [&](double bits) { return columns * bits / 8 + 2 * groups + 12; };
+  const auto second = [&](double bits) { return columns * bits / 8 + groups; };
   const Left eight = LeftCounter(layer, 8, 8).count(), four = LeftCounter(layer, 4, 4).count();
   const Left alone{eight.first, eight.first, eight.active};
   std::vector<Scheme> schemes{{"8 bits, then the row", plane(8), 0, row, alone},
