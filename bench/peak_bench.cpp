@@ -74,36 +74,85 @@ __attribute__((target("avx512f"))) void read_stream(benchmark::State& state, ind
 
 // These loops are functions of their own: inside a loop over `state` GCC keeps the sums in memory.
 
-/// A stream taken for bf16 weights: widened, and one FMA for each vector and token, from registers. What several tokens cost at least,
-/// with memory's time hidden as well as one stream allows.
-template <int kTokens>
-__attribute__((noinline, target("avx512f,avx512bw"))) void multiply_stream(const std::byte* data, index_t bytes, index_t ahead) {
-  __m512 sum[kTokens][2], x = _mm512_set1_ps(0.5f);
+__attribute__((target("avx512f,avx512bw"))) inline __m512 widen_bf16(const std::byte* sixteen) {
   const __m512i upper_halves = _mm512_set_epi32(0xf000f, 0xe000e, 0xd000d, 0xc000c, 0xb000b, 0xa000a, 0x90009, 0x80008, 0x70007, 0x60006,
                                                 0x50005, 0x40004, 0x30003, 0x20002, 0x10001, 0);
+  const __m256i half = _mm256_load_si256(reinterpret_cast<const __m256i*>(sixteen));
+  return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper_halves, _mm512_castsi256_si512(half)));
+}
+
+/// A stream taken for bf16 weights: widened, and one FMA for each vector and token, from registers. What product 1 of several tokens
+/// costs at least, with memory's time hidden as well as one stream allows. Tokens differ, or the compiler would keep one sum for all.
+template <int kTokens>
+__attribute__((noinline, target("avx512f,avx512bw"))) void multiply_stream(const std::byte* data, index_t bytes, index_t ahead) {
+  __m512 sum[kTokens][2], x[kTokens];
 #pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
+  for (int t = 0; t < kTokens; ++t) {
+    sum[t][0] = sum[t][1] = _mm512_setzero_ps();
+    x[t] = _mm512_set1_ps(0.5f * static_cast<float>(t + 1));
+  }
   for (index_t i = 0; i < bytes; i += 64) {
     __builtin_prefetch(data + i + ahead);
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
-      const __m256i half = _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 32 * v));
-      const __m512 w = _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper_halves, _mm512_castsi256_si512(half)));
+      const __m512 w = widen_bf16(data + i + 32 * v);
 #pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) sum[t][v] = _mm512_fmadd_ps(x, w, sum[t][v]);
+      for (int t = 0; t < kTokens; ++t) sum[t][v] = _mm512_fmadd_ps(x[t], w, sum[t][v]);
     }
   }
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) asm volatile("" : : "v"(sum[t][0]), "v"(sum[t][1]));
 }
 
-template <int kTokens>
+/// The same of product 2: kRows lines of the stream go into a line of y of each token, loaded and stored once for them. All of y takes
+/// 16 KiB, so that it stays in the first-level cache.
+template <int kTokens, int kRows>
+__attribute__((noinline, target("avx512f,avx512bw"))) void add_stream(const std::byte* data, index_t bytes, index_t ahead, float* y) {
+  constexpr index_t columns = 4096 / kTokens;
+  __m512 h[kRows][kTokens];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      h[r][t] = _mm512_set1_ps(0.5f * static_cast<float>(r * kTokens + t + 1));
+      asm("" : "+v"(h[r][t]));  // or it is read from memory at every use
+    }
+  }
+  index_t d = 0;
+  for (index_t i = 0; i + 64 * kRows <= bytes; i += 64 * kRows, d = d + 32 < columns ? d + 32 : 0) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) __builtin_prefetch(data + i + ahead + 64 * r);
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      __m512 w[kRows];
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) w[r] = widen_bf16(data + i + 64 * r + 32 * v);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        float* const at = y + t * columns + d + 16 * v;
+        __m512 sum = _mm512_load_ps(at);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) sum = _mm512_fmadd_ps(h[r][t], w[r], sum);
+        _mm512_store_ps(at, sum);
+      }
+    }
+  }
+}
+
+/// kRows rows at a time into y; 0: product 1.
+template <int kTokens, int kRows>
 void read_for_tokens(benchmark::State& state, index_t bytes) {
   constexpr index_t ahead = 6 * 1024;
   const index_t own = bytes / state.threads();
-  AlignedBuffer buffer(static_cast<std::size_t>(own + ahead));
+  AlignedBuffer buffer(static_cast<std::size_t>(own + ahead)), y(4096 * sizeof(float));
   for (index_t i = 0; i < own + ahead; i += 64) buffer.data()[i] = static_cast<std::byte>(i >> 6);
-  for (auto _ : state) multiply_stream<kTokens>(buffer.data(), own, ahead);
+  for (auto _ : state) {
+    if constexpr (kRows == 0) {
+      multiply_stream<kTokens>(buffer.data(), own, ahead);
+    } else {
+      add_stream<kTokens, kRows>(buffer.data(), own, ahead, reinterpret_cast<float*>(y.data()));
+    }
+  }
   state.SetBytesProcessed(state.iterations() * own);
 }
 
@@ -160,8 +209,13 @@ const bool registered = [] {
   }
   if (!__builtin_cpu_supports("avx512bw")) return true;
   const index_t bytes = index_t{256} << 20;
-  benchmark::RegisterBenchmark("peak/read_for_tokens:4/MiB:256", read_for_tokens<4>, bytes)->ThreadRange(1, 2)->UseRealTime();
-  benchmark::RegisterBenchmark("peak/read_for_tokens:8/MiB:256", read_for_tokens<8>, bytes)->ThreadRange(1, 2)->UseRealTime();
+  const auto tokens = [&](const char* name, void (*loop)(benchmark::State&, index_t)) {
+    benchmark::RegisterBenchmark(name, loop, bytes)->ThreadRange(1, 2)->UseRealTime();
+  };
+  tokens("peak/read_for_tokens/dot/batch:4", read_for_tokens<4, 0>);
+  tokens("peak/read_for_tokens/dot/batch:8", read_for_tokens<8, 0>);
+  tokens("peak/read_for_tokens/add/batch:4", read_for_tokens<4, 2>);
+  tokens("peak/read_for_tokens/add/batch:8", read_for_tokens<8, 3>);
   return true;
 }();
 
