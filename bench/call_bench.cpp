@@ -1,9 +1,10 @@
-// Whole calls of a layer that stays in the last-level cache (768x3072, one token), and their limit: a call that does nothing but what
-// every such call must do. x is copied, the threads are forked, each reads its parts of both matrices with plain loads (one stream, asked
-// for ahead, which is the fastest reader of that cache here), writes a y of its own, the second to be done adds the two, and they join. The
-// same bytes, parts and threads as row_fused; oneDNN beside it, where the build has it.
+// Whole calls of one token beside their limit: calls that do nothing but what every such call must do. x is copied, the threads are
+// forked, each reads its parts of both matrices with plain loads, tile by tile as row_fused does, writes a y of its own, the last to be done
+// adds them, and they join. `reads` asks ahead as the kernels do, `plain_reads` does not; `four_streams` reads halves of whole
+// matrices, as the read probe of `signsplit bench`. oneDNN beside them, where the build has it. Warm: a layer that stays in the last-level
+// cache. Cold: in rotation over more than a gigabyte of layers.
 //
-//   signsplit_bench --benchmark_filter=^call/ --benchmark_enable_random_interleaving=true --benchmark_repetitions=9
+//   signsplit_bench --benchmark_filter=^call/.*/2048x8192/f32 --benchmark_enable_random_interleaving=true --benchmark_repetitions=15
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -26,106 +27,168 @@
 namespace signsplit {
 namespace {
 
-const Problem kProblem{.d_model = 768, .d_ff = 3072};
+struct Calls {
+  Problem problem;
+  bool cold;
+  int threads;
+};
 
-const Weights* layer_of(DType dtype) {
-  static std::map<DType, Weights> layers;
-  if (const auto known = layers.find(dtype); known != layers.end()) return &known->second;
-  Problem problem = kProblem;
-  problem.dtype = dtype;
-  auto layer = synthetic_weights(problem, 0.5, 1);
-  return layer ? &layers.emplace(dtype, std::move(layer).value()).first->second : nullptr;
+constexpr index_t kColdBytes = index_t{1100} << 20, kVendorBytes = index_t{500} << 20;  // a vendor's own copies come in turns with ours
+
+/// Copies of one layer, made once; empty when there is no memory.
+const std::vector<Weights>& layers_of(const Calls& calls) {
+  static std::map<std::string, std::vector<Weights>> made;
+  std::vector<Weights>& layers = made[describe(calls.problem) + (calls.cold ? " cold" : " warm")];
+  if (!layers.empty()) return layers;
+  auto first = synthetic_weights(calls.problem, 0.5, 1);
+  if (!first) return layers;
+  layers.push_back(std::move(first).value());
+  while (calls.cold && static_cast<index_t>(layers.size()) * static_cast<index_t>(weight_bytes(calls.problem)) < kColdBytes) {
+    auto copy = layers.front().clone();
+    if (!copy) break;
+    layers.push_back(std::move(copy).value());
+  }
+  return layers;
 }
 
-/// Calls run() over and over.
+std::size_t next_call = 0;  // of all benchmarks, so that each goes on where the one before has left the rotation
+
+/// Calls run(n, x, y) over and over, n rising by 1.
 template <class Run>
-void time_calls(benchmark::State& state, const Weights& layer, Run&& run) {
-  const std::vector<float> x = synthetic_input(1, kProblem.d_model, 2);
+void time_calls(benchmark::State& state, const Calls& calls, Run&& run) {
+  const std::vector<float> x = synthetic_input(1, calls.problem.d_model, 2);
   std::vector<float> y(x.size());
-  for (auto _ : state) run(x, y);
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(weight_bytes(layer.problem(1))));
+  for (auto _ : state) {
+    if (!run(next_call++, x, y)) state.SkipWithError("refused");
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(weight_bytes(calls.problem)));
 }
 
-void row_fused(benchmark::State& state, DType dtype, int threads) {
-  const Weights* const layer = layer_of(dtype);
-  if (layer == nullptr) return state.SkipWithError("no layer");
-  auto ffn = cpu::Ffn::create(*layer, default_plan(layer->problem(1), Strategy::row_fused), 1, {.threads = threads, .isa = {}});
+void row_fused(benchmark::State& state, const Calls& calls) {
+  const std::vector<Weights>& layers = layers_of(calls);
+  if (layers.empty()) return state.SkipWithError("no layer");
+  auto ffn = cpu::Ffn::create(layers.front(), default_plan(calls.problem, Strategy::row_fused), 1, {.threads = calls.threads, .isa = {}});
   if (!ffn) return state.SkipWithError(ffn.message().c_str());
-  time_calls(state, *layer, [&](const std::vector<float>& x, std::vector<float>& y) {
-    if (!ffn->run(x, y).ok()) state.SkipWithError("refused");
+  time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>& y) {
+    return ffn->rebind(layers[n % layers.size()]).ok() && ffn->run(x, y).ok();
   });
 }
 
 #if defined(SIGNSPLIT_HAS_ONEDNN)
-void onednn(benchmark::State& state, DType dtype, int threads) {
-  const Weights* const layer = layer_of(dtype);
-  if (layer == nullptr) return state.SkipWithError("no layer");
-  auto ffn = baselines::OneDnnFfn::create(*layer, 1, threads);
-  if (!ffn) return state.SkipWithError(ffn.message().c_str());
-  time_calls(state, *layer, [&](const std::vector<float>& x, std::vector<float>& y) {
-    if (!ffn->run(x, y).ok()) state.SkipWithError("refused");
+void onednn(benchmark::State& state, const Calls& calls) {
+  const std::vector<Weights>& layers = layers_of(calls);
+  if (layers.empty()) return state.SkipWithError("no layer");
+  std::vector<baselines::OneDnnFfn> copies;
+  do {
+    auto copy = baselines::OneDnnFfn::create(layers.front(), 1, calls.threads);
+    if (!copy) return state.SkipWithError(copy.message().c_str());
+    copies.push_back(std::move(copy).value());
+  } while (calls.cold && static_cast<index_t>(copies.size() * copies.front().weight_bytes()) < kVendorBytes);
+  time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>& y) {
+    return copies[n % copies.size()].run(x, y).ok();
   });
 }
 #endif
 
 #if defined(__x86_64__)
 
-__attribute__((noinline, target("avx512f"))) void read_bytes(const std::byte* data, index_t bytes) {
+template <bool kAsksAhead>
+__attribute__((noinline, target("avx512f"))) void read_stream(const std::byte* data, index_t bytes) {
   constexpr index_t ahead = 6 * 1024;
   __m512i a = _mm512_setzero_si512(), b = a;
   for (index_t i = 0; i < bytes; i += 128) {
-    __builtin_prefetch(data + i + ahead);
-    __builtin_prefetch(data + i + ahead + 64);
+    if constexpr (kAsksAhead) {
+      __builtin_prefetch(data + i + ahead);
+      __builtin_prefetch(data + i + ahead + 64);
+    }
     a = _mm512_xor_si512(a, _mm512_load_si512(data + i));
     b = _mm512_xor_si512(b, _mm512_load_si512(data + i + 64));
   }
   asm volatile("" : : "v"(a), "v"(b));
 }
 
-void reads(benchmark::State& state, DType dtype, int threads) {
-  const Weights* const layer = layer_of(dtype);
-  if (layer == nullptr) return state.SkipWithError("no layer");
-  const Plan plan = default_plan(layer->problem(1), Strategy::row_fused);
-  const WalkShape shape = walk_shape(layer->problem(1));
-  const auto width = static_cast<std::size_t>(shape.d_padded);
+__attribute__((noinline, target("avx512f"))) void read_four_streams(const std::byte* data, index_t bytes) {
+  const index_t quarter = bytes / 4;  // a multiple of 64
+  __m512i sum[4];
+  for (__m512i& s : sum) s = _mm512_setzero_si512();
+  for (index_t i = 0; i < quarter; i += 64) {
+#pragma GCC unroll 4
+    for (int s = 0; s < 4; ++s) sum[s] = _mm512_xor_si512(sum[s], _mm512_load_si512(data + s * quarter + i));
+  }
+  asm volatile("" : : "v"(sum[0]), "v"(sum[1]), "v"(sum[2]), "v"(sum[3]));
+}
+
+enum class Reads { tiles, plain_tiles, four_streams };
+
+/// What thread `thread` of a call has to read, of both matrices.
+template <Reads kReads>
+void read_share(const Calls& calls, const Weights& layer, const Plan& plan, int thread) {
+  const WalkShape shape = walk_shape(calls.problem);
+  const index_t row = layer.row_bytes(), first = plan.parts * thread / calls.threads, last = plan.parts * (thread + 1) / calls.threads;
+  if constexpr (kReads == Reads::four_streams) {
+    const index_t begin = part_range(plan, shape, first).begin, end = part_range(plan, shape, last - 1).end;
+    for (const std::byte* matrix : {layer.up(), layer.down()}) read_four_streams(matrix + begin * row, (end - begin) * row);
+    return;
+  }
+  for (index_t part = first; part < last; ++part) {
+    const HiddenRange units = part_range(plan, shape, part);
+    for (index_t tile = units.begin; tile < units.end; tile += plan.hidden_tile) {
+      const index_t count = std::min(plan.hidden_tile, units.end - tile);
+      for (const std::byte* matrix : {layer.up(), layer.down()}) read_stream<kReads == Reads::tiles>(matrix + tile * row, count * row);
+    }
+  }
+}
+
+template <Reads kReads>
+void reads(benchmark::State& state, const Calls& calls) {
+  const std::vector<Weights>& layers = layers_of(calls);
+  if (layers.empty()) return state.SkipWithError("no layer");
+  const Plan plan = default_plan(calls.problem, Strategy::row_fused);
+  const auto width = static_cast<std::size_t>(calls.problem.d_model);
   std::vector<float> copy(width);
-  std::vector<std::vector<float>> sums(static_cast<std::size_t>(threads), std::vector<float>(width + 1024));  // apart by pages
+  std::vector<std::vector<float>> sums(static_cast<std::size_t>(calls.threads), std::vector<float>(width + 1024));  // a page apart
   std::atomic<int> done{0};
-  time_calls(state, *layer, [&](const std::vector<float>& x, std::vector<float>& y) {
+  time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>& y) {
+    const Weights& layer = layers[n % layers.size()];
     std::copy(x.begin(), x.end(), copy.begin());
     done.store(0, std::memory_order_relaxed);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int thread = 0; thread < threads; ++thread) {
-      for (index_t part = plan.parts * thread / threads; part < plan.parts * (thread + 1) / threads; ++part) {
-        const HiddenRange units = part_range(plan, shape, part);
-        for (const std::byte* matrix : {layer->up(), layer->down()}) {
-          read_bytes(matrix + units.begin * layer->row_bytes(), units.size() * layer->row_bytes());
-        }
-      }
-      std::vector<float>& mine = sums[static_cast<std::size_t>(thread)];
-      std::copy(copy.begin(), copy.end(), mine.begin());
-      if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < threads) continue;
-      for (std::size_t d = 0; d < y.size(); ++d) y[d] = sums.front()[d] + sums.back()[d];
+#pragma omp parallel for num_threads(calls.threads) schedule(static, 1)
+    for (int thread = 0; thread < calls.threads; ++thread) {
+      read_share<kReads>(calls, layer, plan, thread);
+      std::copy(copy.begin(), copy.end(), sums[static_cast<std::size_t>(thread)].begin());
+      if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < calls.threads) continue;
+      for (std::size_t d = 0; d < width; ++d) y[d] = sums.front()[d] + sums.back()[d];
     }
+    return true;
   });
 }
 
 #endif
 
+void add(const char* what, const Calls& calls, void (*run)(benchmark::State&, const Calls&)) {
+  const Problem& p = calls.problem;
+  const std::string name = "call/" + std::string(what) + "/" + std::to_string(p.d_model) + "x" + std::to_string(p.d_ff) + "/" +
+                           std::string(to_string(p.dtype)) + (calls.cold ? "/cold" : "/warm") + "/threads:" + std::to_string(calls.threads);
+  benchmark::RegisterBenchmark(name.c_str(), run, calls)->Unit(benchmark::kMicrosecond)->UseRealTime();
+}
+
 const bool registered = [] {
-  const auto add = [](const char* what, DType dtype, int threads, void (*run)(benchmark::State&, DType, int)) {
-    const std::string name = "call/" + std::string(what) + "/768x3072/" + std::string(to_string(dtype)) + "/threads:" + std::to_string(threads);
-    benchmark::RegisterBenchmark(name.c_str(), run, dtype, threads)->Unit(benchmark::kMicrosecond)->UseRealTime();
-  };
+  std::vector<Calls> all;
   for (const DType dtype : {DType::bf16, DType::f32}) {
-    for (const int threads : {1, 2}) {
-      add("row_fused", dtype, threads, row_fused);
-#if defined(__x86_64__)
-      if (__builtin_cpu_supports("avx512f")) add("reads", dtype, threads, reads);
-#endif
-    }
+    for (const int threads : {1, 2}) all.push_back({{.d_model = 768, .d_ff = 3072, .dtype = dtype}, false, threads});
+    all.push_back({{.d_model = 2048, .d_ff = 8192, .dtype = dtype}, true, 2});
+  }
+  all.push_back({{.d_model = 4096, .d_ff = 16384, .dtype = DType::bf16}, true, 2});
+  for (const Calls& calls : all) {
+    add("row_fused", calls, row_fused);
 #if defined(SIGNSPLIT_HAS_ONEDNN)
-    add("onednn", dtype, 2, onednn);
+    if (calls.threads == 2) add("onednn", calls, onednn);
+#endif
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx512f")) continue;
+    add("reads", calls, reads<Reads::tiles>);
+    add("plain_reads", calls, reads<Reads::plain_tiles>);
+    add("four_streams", calls, reads<Reads::four_streams>);
 #endif
   }
   return true;
