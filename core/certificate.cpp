@@ -57,17 +57,15 @@ struct RowPlane {
   }
 };
 
-/// The least scale of kScaleBits bits that is not below a value > 0: its bits, counted in units of the last of them. A scale that is
-/// subnormal has no inverse; a larger one is always valid.
+/// The least scale of kScaleBits bits that is not below a value > 0: its bits, counted in units of the last of them.
 std::uint32_t upper_scale(double value) {
-  const double least = std::max(value, 0x1p-126);
-  auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(least));
-  if (static_cast<double>(std::bit_cast<float>(bits)) < least) ++bits;
+  auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value));
+  if (static_cast<double>(std::bit_cast<float>(bits)) < value) ++bits;
   return (bits + (1u << kScaleShift) - 1) >> kScaleShift;
 }
 
-/// The codes of all scales. The largest gets the last code; groups whose weights are smaller by more than codes reach, or zero, get scales
-/// larger than they need. False for a row that is never certified.
+/// The codes of all scales. The largest gets the last code, if the base is then no subnormal number; groups whose weights are smaller by
+/// more than codes reach, or zero, get scales larger than they need. False for a row that is never certified.
 bool choose_scales(PanelLayout layout, int largest_q, RowPlane& r) {
   constexpr std::uint32_t kLeastScale = 1u << kScaleBits, kLastCode = 255;  // 2^-126, as upper_scale() counts
   const auto largest_of = [&](index_t g) {

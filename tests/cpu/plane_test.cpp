@@ -56,16 +56,18 @@ TEST_CASE("codes at their ends: zeros, exact scales, residuals that are all half
   constexpr index_t kColumns = 192;
   std::mt19937_64 rng(seed() + 9);
   Layer layer;
-  layer.problem = {kColumns, 7, 1, DType::f32, {ActivationKind::relu}, false};
-  layer.down.assign(kColumns * 7, 1.0f);
+  layer.problem = {kColumns, 8, 1, DType::f32, {ActivationKind::relu}, false};
+  layer.down.assign(kColumns * 8, 1.0f);
+  layer.up_bias.assign(8, 0.0f);
+  layer.up_bias[7] = kInf;
   const auto group_of = [&](double largest, auto&& value) {  // 64 weights, the first the largest
     for (int k = 0; k < 64; ++k) layer.up.push_back(static_cast<float>(k == 0 ? largest : value(k)));
   };
   const auto noise = [&](double below) { return [&rng, below](int) { return below * (static_cast<double>(rng() % 2001) / 1000.0 - 1.0); }; };
   const auto zero = [](int) { return 0.0; };
   const auto halves = [&](int) { return (rng() % 2 == 0 ? 1.0 : -1.0) * (static_cast<double>(rng() % 126) + 0.5); };
-  const double sets[7][3] = {{0, 0, 0}, {127, 0, 1e-6}, {126.5, 126.5, 126.5}, {1e-40, 1e-41, 1e-44}, {1e20, 1, 1}, {1, 0x1p-7, 0x1p-12}, {-254, 127, 3}};
-  for (int j = 0; j < 7; ++j) {
+  const double sets[8][3] = {{0, 0, 0}, {127, 0, 1e-6}, {126.5, 126.5, 126.5}, {1e-40, 1e-44, 0}, {1e20, 1, 1}, {1, 0x1p-7, 0x1p-12}, {-254, 127, 3}, {1, 1, 1}};
+  for (int j = 0; j < 8; ++j) {
     for (const double largest : sets[j]) {
       if (j == 2) {
         group_of(largest, halves);
@@ -83,7 +85,7 @@ TEST_CASE("codes at their ends: zeros, exact scales, residuals that are all half
     for (index_t g = 0; g < 3; ++g) check_group(*c, row, j, g);
   }
   for (index_t g = 0; g < 3; ++g) {
-    for (const index_t zeros : {0, 4}) {  // nothing, and a row that is never certified
+    for (const index_t zeros : {0, 4, 7}) {  // nothing, and rows that are never certified: too large, or not finite
       CHECK(c->scale_at(zeros, g) == 0.0f);
       CHECK(c->residual_norm_at(zeros, g) == 0.0f);
       CHECK(c->plane_at(zeros, g * 64) == 0);
