@@ -120,22 +120,38 @@ __attribute__((noinline, target("avx512f"))) void read_four_streams(const std::b
 
 enum class Reads { tiles, plain_tiles, four_streams };
 
+/// Receives the walk of a part, and loads what row_fused would.
+template <Reads kReads>
+struct ReadingSink {
+  const Weights& layer;
+  void read(const std::byte* matrix, HiddenRange units) const {
+    read_stream<kReads == Reads::tiles>(matrix + units.begin * layer.row_bytes(), units.size() * layer.row_bytes());
+  }
+  void begin_part(index_t, Phase) {}
+  void certify(HiddenRange) {}
+  void up_tile(HiddenRange hidden, KRange) const { read(layer.up(), hidden); }
+  void activate(HiddenRange) {}
+  void push(HiddenRange, KRange) {}
+  void down_tile(HiddenRange hidden) const { read(layer.down(), hidden); }
+  void correct(HiddenRange) {}
+  void store_h(HiddenRange) {}
+  void load_h(HiddenRange) {}
+  void reduce(ColumnRange) {}
+};
+
 /// What thread `thread` of a call has to read, of both matrices.
 template <Reads kReads>
 void read_share(const Calls& calls, const Weights& layer, const Plan& plan, int thread) {
   const WalkShape shape = walk_shape(calls.problem);
-  const index_t row = layer.row_bytes(), first = plan.parts * thread / calls.threads, last = plan.parts * (thread + 1) / calls.threads;
+  const index_t items = item_count(plan, shape, Phase::fused), first = items * thread / calls.threads, last = items * (thread + 1) / calls.threads;
   if constexpr (kReads == Reads::four_streams) {
     const index_t begin = part_range(plan, shape, first).begin, end = part_range(plan, shape, last - 1).end;
-    for (const std::byte* matrix : {layer.up(), layer.down()}) read_four_streams(matrix + begin * row, (end - begin) * row);
-    return;
-  }
-  for (index_t part = first; part < last; ++part) {
-    const HiddenRange units = part_range(plan, shape, part);
-    for (index_t tile = units.begin; tile < units.end; tile += plan.hidden_tile) {
-      const index_t count = std::min(plan.hidden_tile, units.end - tile);
-      for (const std::byte* matrix : {layer.up(), layer.down()}) read_stream<kReads == Reads::tiles>(matrix + tile * row, count * row);
+    for (const std::byte* matrix : {layer.up(), layer.down()}) {
+      read_four_streams(matrix + begin * layer.row_bytes(), (end - begin) * layer.row_bytes());
     }
+  } else {
+    ReadingSink<kReads> sink{layer};
+    for (index_t item = first; item < last; ++item) walk(plan, shape, Phase::fused, item, sink);
   }
 }
 

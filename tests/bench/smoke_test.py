@@ -8,8 +8,8 @@ import tempfile
 
 COMPARE = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "compare-benchmarks"
 KINDS = ["tile/dot/scalar/bf16/batch:1", "tile/add/scalar/int8/batch:4", "pack_layer/bf16/768/3072", "quantize_layer/group:128", "exact_sum_add",
-         "ffn/768x3072/bf16/warm/certified/real_time", "apart/dot/real_time", "sim/predict/512x2048/h200/unfused", "sim/simulate/512x2048/unfused",
-         "sim/plan_for/4096x16384/epyc-zen5-vm"]
+         "ffn/768x3072/bf16/warm/certified/real_time", "apart/dot/real_time", "call/row_fused/768x3072/bf16/warm/threads:2/real_time",
+         "sim/predict/512x2048/h200/unfused", "sim/simulate/512x2048/unfused", "sim/plan_for/4096x16384/epyc-zen5-vm"]
 
 
 def run(suite, file):
