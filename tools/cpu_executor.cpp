@@ -150,10 +150,11 @@ class CpuExecutor final : public Executor {
   }
   [[nodiscard]] int calls_per_turn(sim::Residency residency) const override { return calls_of_a_turn(residency); }
   /// Few will do, since the other cases read in between.
-  [[nodiscard]] std::size_t vendor_copies(sim::Residency residency, double own_bytes, double others_bytes) const override {
+  [[nodiscard]] std::size_t vendor_copies(sim::Residency residency, double rotation_bytes, double own_bytes,
+                                          double others_bytes) const override {
     if (residency == sim::Residency::warm) return 1;
     const double calls = calls_of_a_turn(residency);
-    return static_cast<std::size_t>(calls * std::max(1.0, std::ceil(rotation_bytes() / (calls * (own_bytes + others_bytes)))));
+    return static_cast<std::size_t>(calls * std::max(1.0, std::ceil(rotation_bytes / (calls * (own_bytes + others_bytes)))));
   }
 
  private:

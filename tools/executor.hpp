@@ -84,9 +84,9 @@ class Executor {
                                                                        index_t batch) = 0;
   /// Calls of a vendor in one turn, of which the last is timed.
   [[nodiscard]] virtual int calls_per_turn(sim::Residency residency) const = 0;
-  /// How many objects of a vendor to rotate through, when one call reads `own_bytes` and all other cases together read
-  /// `others_bytes` between two turns of the vendor.
-  [[nodiscard]] virtual std::size_t vendor_copies(sim::Residency residency, double own_bytes, double others_bytes) const = 0;
+  /// How many objects of a vendor to rotate through, when `rotation_bytes` are to be read before one comes round again, one call
+  /// reads `own_bytes`, and all other cases together read `others_bytes` between two turns of the vendor.
+  [[nodiscard]] virtual std::size_t vendor_copies(sim::Residency residency, double rotation_bytes, double own_bytes, double others_bytes) const = 0;
 };
 
 /// The CPU. threads 0: all.

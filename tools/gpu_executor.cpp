@@ -144,7 +144,7 @@ class GpuExecutor final : public Executor {
   }
   /// A vendor's object rotates by itself, inside the one graph that a turn launches.
   [[nodiscard]] int calls_per_turn(sim::Residency) const override { return 1; }
-  [[nodiscard]] std::size_t vendor_copies(sim::Residency, double, double) const override { return 1; }
+  [[nodiscard]] std::size_t vendor_copies(sim::Residency, double, double, double) const override { return 1; }
 
  private:
   GpuSettings settings_;

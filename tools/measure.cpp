@@ -71,6 +71,7 @@ class Session {
 
  private:
   [[nodiscard]] double layer_bytes() const { return static_cast<double>(weight_bytes(problem_)); }
+  [[nodiscard]] double rotation_bytes() const { return options_.rotation_bytes > 0 ? options_.rotation_bytes : executor_->rotation_bytes(); }
   void report(double fraction, const std::string& what) const {
     if (progress_) progress_(fraction, what);
   }
@@ -113,7 +114,7 @@ Status Session::make_layers(double active) {
   rotation_.layers.push_back(std::move(loaded).value());
   if (options_.residency == Residency::warm) return {};
 
-  const double wanted = std::max(2.0, std::ceil(executor_->rotation_bytes() / layer_bytes()));
+  const double wanted = std::max(2.0, std::ceil(rotation_bytes() / layer_bytes()));
   const double possible = 1.0 + std::floor(executor_->memory_left_bytes() / layer_bytes());
   if (possible < 2.0) return io_error("not enough free memory for two layers to rotate through; try --residency warm");
   const auto count = static_cast<std::size_t>(std::min(wanted, possible));
@@ -206,7 +207,7 @@ void Session::add_vendor_copies(Subject& subject) {
     if (other.ffn && other.alive()) others += layer_bytes() / static_cast<double>(matrix_count(problem_));
   }
   const auto own = static_cast<double>(subject.result.bytes);
-  const std::size_t needed = executor_->vendor_copies(options_.residency, own, others);
+  const std::size_t needed = executor_->vendor_copies(options_.residency, rotation_bytes(), own, others);
   while (subject.copies.size() < needed) {
     report(0.3, "packing for " + subject.vendor);
     if (executor_->memory_left_bytes() < own) {

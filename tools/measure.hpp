@@ -28,6 +28,7 @@ struct MeasureOptions {
   int threads = 0;                ///< 0: all. Also of the reference that results are compared with
   std::optional<cpu::Isa> isa;
   sim::Residency residency = sim::Residency::cold;
+  double rotation_bytes = 0;      ///< cold: of the layers that take turns together; 0: what the executor needs at least
   double budget_s = 2.0;          ///< for all cases together, after set-up
   int min_rounds = 5;
   std::uint64_t seed = 1;

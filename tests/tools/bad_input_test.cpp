@@ -252,6 +252,8 @@ TEST_CASE("bad usage of the other commands") {
   refused({"bench", "--shape", "64x64", "--device", "cuda:99"}, "cuda:99");
   refused({"bench", "--shape", "64x64", "--launch", "rocket"}, "rocket");
   refused({"bench", "--shape", "64x64", "--only", "row_fused,loop"}, "'loop'");
+  refused({"bench", "--shape", "64x64", "--rotation", "0"}, "--rotation '0'");
+  refused({"bench", "--shape", "64x64", "--rotation", "1.5"}, "--rotation '1.5'");
   refused({"report", "--out", "r", "--device", "tpu"}, "--device 'tpu' must be cpu or cuda:N");
   refused({"report", "--out", "r", "--device", "cuda:99"}, "--device cuda:99: ");
   CHECK_FALSE(std::filesystem::exists(scratch / "r"));

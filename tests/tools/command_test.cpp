@@ -193,6 +193,16 @@ TEST_CASE("bench --exact-mask times every lossless schedule twice") {
   CHECK(labels == Words{"row_fused+skip", "row_fused+skip, exact mask", "certified", "certified, exact mask", "sign_split/telescoping"});
 }
 
+TEST_CASE("bench rotates through as many layers as it is told, two at least") {
+  const ScratchDirectory scratch;
+  const auto layers = [&](const char* mib, const char* shape) {
+    return json_of(scratch, {"bench", "--shape", shape, "--rotation", mib, "--budget", "0", "--only", "row_fused", "--json", "-"})["layers"].get<int>();
+  };
+  CHECK(layers("1", "64x128") == 32);  // 2 · 64 · 128 weights of 2 bytes: 32 KiB
+  CHECK(layers("3", "64x128") == 96);
+  CHECK(layers("1", "512x1024") == 2);  // 2 MiB
+}
+
 TEST_CASE("auto chooses a plan, and does what it promises") {
   const LayerFiles scratch;
   const Json json = run_json(scratch, {});

@@ -342,7 +342,7 @@ TEST_CASE("validate --device predicts with the GPU's profile and writes it down 
   CHECK(Json::parse(read_text(scratch / "kept.predictions.json"))["groups"] != written["groups"]);
 }
 
-TEST_CASE("the exact mask is the CPU's: refused on a GPU before anything runs or is written") {
+TEST_CASE("the exact mask and the rotation are the CPU's: refused on a GPU before anything runs or is written") {
   const ScratchDirectory scratch;
   write_layer(scratch);
   write_input(scratch);
@@ -350,6 +350,7 @@ TEST_CASE("the exact mask is the CPU's: refused on a GPU before anything runs or
                                                       "row_fused", "--exact-mask", "m.npy", "--device", "cuda:1"}),
                        "--exact-mask needs --device cpu (got cuda:1)") == "");
   CHECK(broken_refusal(run_signsplit(scratch.path(), {"bench", "--shape", "64x64", "--exact-mask", "--device", "cuda:0"}), "--exact-mask") == "");
+  CHECK(broken_refusal(run_signsplit(scratch.path(), {"bench", "--shape", "64x64", "--rotation", "64", "--device", "cuda:0"}), "--rotation") == "");
   CHECK_FALSE(std::filesystem::exists(scratch / "y.npy"));
   CHECK_FALSE(std::filesystem::exists(scratch / "m.npy"));
 }

@@ -120,6 +120,18 @@ TEST_CASE("bad requests are refused") {
   CHECK_FALSE(measure(problem, 0.0, {}, quick()).ok());
 }
 
+TEST_CASE("a vendor has so many copies that a rotation is read before one comes round again") {
+  const auto executor = cpu_executor({});
+  const auto copies = [&](double rotation, double own, double others) {
+    return executor->vendor_copies(sim::Residency::cold, rotation, own, others);
+  };
+  CHECK(copies(1000, 100, 150) == 4);  // two turns of two calls: 2 · 2 · (100 + 150)
+  CHECK(copies(2000, 100, 150) == 8);
+  CHECK(copies(1000, 100, 0) == 10);
+  CHECK(copies(1, 100, 0) == 2);
+  CHECK(executor->vendor_copies(sim::Residency::warm, 1000, 100, 0) == 1);
+}
+
 TEST_CASE("without the read probe and without cases, measuring ends") {
   MeasureOptions options = quick();
   options.measure_read_bandwidth = false;
