@@ -11,7 +11,7 @@ namespace signsplit {
 namespace {
 
 constexpr std::size_t kLine = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kHugePage = AlignedBuffer::kHugePage;
 
 constexpr bool is_mapped(std::size_t bytes) { return bytes >= kHugePage; }
 constexpr std::size_t round_up_bytes(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }

@@ -5,6 +5,7 @@
 
 #include "gpu_machine.hpp"
 #include "lookup.hpp"
+#include "signsplit/aligned_buffer.hpp"
 
 namespace signsplit::sim {
 namespace {
@@ -100,8 +101,8 @@ Demand PhaseDemand::sum() const {
           up.again_busy_s + down.again_busy_s};
 }
 
-/// A matrix that is smaller gets none from AlignedBuffer: more of its time goes into finding pages.
-constexpr index_t kHugePageBytes = index_t{2} << 20;
+/// A matrix that is smaller than a huge page gets none from AlignedBuffer: more of its time goes into finding pages.
+constexpr index_t kHugePageBytes = AlignedBuffer::kHugePage;
 
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;

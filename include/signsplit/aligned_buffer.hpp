@@ -7,10 +7,12 @@
 
 namespace signsplit {
 
-/// Move-only block of bytes. Aligned to 64 bytes, or, from 2 MiB up, to 2 MiB with huge pages asked of the system (where
-/// it grants none, ordinary pages). Fresh memory is zero.
+/// Move-only block of bytes. Aligned to 64 bytes, or, from kHugePage up, to kHugePage with huge pages asked of the system
+/// (where it grants none, ordinary pages). Fresh memory is zero.
 class AlignedBuffer {
  public:
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;  ///< bytes
+
   AlignedBuffer() = default;
   /// Empty (data() == nullptr) when bytes == 0 or when the system has no such memory: check data().
   explicit AlignedBuffer(std::size_t bytes) noexcept;
