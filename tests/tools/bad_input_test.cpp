@@ -37,13 +37,6 @@ void check_run_refused(const ScratchDirectory& scratch, const std::map<std::stri
   CHECK_FALSE(std::filesystem::exists(scratch / "result.json"));
 }
 
-struct SoundFiles : ScratchDirectory {
-  SoundFiles() {
-    write_layer(*this);
-    write_input(*this);
-  }
-};
-
 /// Header of a layer file with the sound shapes and the byte ranges of f32 tensors, `up` and `down` replaced.
 std::string header(const std::string& up, const std::string& down) {
   return R"({"__metadata__": {"activation": "relu"}, "up.weight": )" + up + R"(, "down.weight": )" + down + "}";
@@ -70,7 +63,7 @@ TEST_CASE("the checker of refusals sees every way to break one") {
 }
 
 TEST_CASE("what the bad cases change is what makes them bad") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   const CommandResult result = run_signsplit(scratch.path(), run_words({}));
   CHECK_MESSAGE(result.exit_code == 0, result.err);
   CHECK(std::filesystem::exists(scratch / "y.npy"));
@@ -80,7 +73,7 @@ TEST_CASE("what the bad cases change is what makes them bad") {
 }
 
 TEST_CASE("files that are not there, cut off, or something else") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   check_run_refused(scratch, {{"--weights", "missing.safetensors"}}, "missing.safetensors");
   check_run_refused(scratch, {{"--weights", "two\nlines.safetensors"}}, "two?lines.safetensors");
   check_run_refused(scratch, {{"--weights", "."}}, ".");
@@ -102,7 +95,7 @@ TEST_CASE("files that are not there, cut off, or something else") {
 }
 
 TEST_CASE("hostile safetensors") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   const auto refused = [&](const std::string& text, std::size_t payload, const std::string& fragment,
                            std::uint64_t length = 0) {
     CAPTURE(text);
@@ -140,7 +133,7 @@ TEST_CASE("hostile safetensors") {
 }
 
 TEST_CASE("inputs that do not fit, or hold nothing") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   const auto refused = [&](const std::string& dictionary, std::size_t payload, const std::string& fragment) {
     CAPTURE(dictionary);
     write_raw_npy(scratch / "bad.npy", dictionary, payload);
@@ -160,7 +153,7 @@ TEST_CASE("inputs that do not fit, or hold nothing") {
 }
 
 TEST_CASE("options that name nothing known") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   check_run_refused(scratch, {{"--strategy", "magic"}},
                     "auto, unfused, row_fused, sign_split, certified, reference, reference_composite");
   check_run_refused(scratch, {{"--strategy", "sign_split"}, {"--variant", "both"}}, "--variant 'both'");
@@ -180,7 +173,7 @@ TEST_CASE("options that name nothing known") {
 }
 
 TEST_CASE("instruction sets and devices that are not there") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   check_run_refused(scratch, {{"--isa", "neon"}}, "--isa 'neon'");
   check_run_refused(scratch, {{"--strategy", "certified"}, {"--placement", "residual"}, {"--plane-bits", "7"}}, "plan.plane_bits must be 8");
   for (const char* placement : {"none", "aside"}) {
@@ -199,7 +192,7 @@ TEST_CASE("instruction sets and devices that are not there") {
 }
 
 TEST_CASE("outputs that cannot be written, or would replace an input") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   check_run_refused(scratch, {{"--output", "no/such/y.npy"}}, "--output");
   check_run_refused(scratch, {{"--output", "."}}, "--output");
   check_run_refused(scratch, {{"--output", "/dev/null"}}, "not a regular file");
@@ -218,7 +211,7 @@ TEST_CASE("outputs that cannot be written, or would replace an input") {
 }
 
 TEST_CASE("an older output stays as it was when the command is refused") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   write_input(scratch, "y.npy", 1, 3);
   const std::string before = read_text(scratch / "y.npy");
   CHECK(broken_refusal(run_signsplit(scratch.path(), run_words({{"--strategy", "magic"}})), "magic") == "");
@@ -277,7 +270,7 @@ TEST_CASE("hostile profiles") {
 }
 
 TEST_CASE("predictions refuse activity that is none, or of another layer") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   const auto refused = [&](const Words& more, const std::string& fragment) {
     for (const char* command : {"predict", "sweep"}) {
       CAPTURE(fragment);
@@ -307,7 +300,7 @@ TEST_CASE("predictions refuse activity that is none, or of another layer") {
 }
 
 TEST_CASE("activity and overflow refuse what has no answer") {
-  const SoundFiles scratch;
+  const LayerFiles scratch;
   write_input(scratch, "wide.npy", 2, kD + 1);
   const auto refused = [&](const Words& words, const std::string& fragment) {
     CAPTURE(fragment);

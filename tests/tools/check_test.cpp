@@ -1,8 +1,7 @@
 // signsplit golden and signsplit check from end to end: files, keys, exit statuses, refusals.
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "command_json.hpp"
 #include "command_runner.hpp"
 #include "layer_files.hpp"
 #include "signsplit/golden.hpp"
@@ -13,15 +12,6 @@ using namespace signsplit;
 using namespace signsplit::test;
 
 namespace {
-
-using Json = nlohmann::ordered_json;
-using Words = std::vector<std::string>;
-
-Words keys(const Json& object) {
-  Words names;
-  for (const auto& item : object.items()) names.push_back(item.key());
-  return names;
-}
 
 /// A folder `golden` of a small layer.
 struct GoldenFiles : ScratchDirectory {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "command_json.hpp"
 #include "command_runner.hpp"
 #include "scratch_directory.hpp"
 #include "signsplit/sim/gpu_fit.hpp"
@@ -43,12 +44,6 @@ void write_tables(const std::filesystem::path& folder, double late) {
   write_text(folder / "gpu_read_vs_footprint.csv", footprint);
   write_text(folder / "fused_pairs.csv",
              "model,batch,gpu,measured_unfused_ms,measured_fused_ms,neusight_unfused_ms,neusight_fused_ms\nM,4,G,100,80,110,100\n");
-}
-
-Json json_of(const ScratchDirectory& scratch, const std::vector<std::string>& words, int exit_code) {
-  const CommandResult result = run_signsplit(scratch.path(), words);
-  CHECK_MESSAGE(result.exit_code == exit_code, result.err);
-  return Json::parse(result.out);
 }
 
 /// Where the published tables lie, if they do: $SIGNSPLIT_PUBLISHED, else shared/data/published beside the sources.

@@ -15,6 +15,14 @@ inline constexpr int kD = 96, kF = 160, kTokens = 5;  // D and F are no multiple
 void write_layer(const ScratchDirectory& scratch, const std::string& name = "layer.safetensors", bool gated = false);
 void write_input(const ScratchDirectory& scratch, const std::string& name = "x.npy", int rows = kTokens, int columns = kD);
 
+/// Both, in a directory of their own.
+struct LayerFiles : ScratchDirectory {
+  explicit LayerFiles(bool gated = false) {
+    write_layer(*this, "layer.safetensors", gated);
+    write_input(*this);
+  }
+};
+
 /// A safetensors file with this header, `payload` zero bytes behind it, and, unless 0, this number in the length field.
 void write_raw_safetensors(const std::string& file, const std::string& header, std::size_t payload,
                            std::uint64_t claimed_length = 0);
