@@ -1,14 +1,10 @@
 // signsplit run: one FFN on real weights and real inputs.
-#include <chrono>
+#include <algorithm>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "signsplit/certificate.hpp"
-#include "signsplit/npy.hpp"
-#include "signsplit/reference.hpp"
-#include "signsplit/weights.hpp"
 #include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
@@ -16,8 +12,8 @@
 #include "tools/host_profile.hpp"
 #include "tools/json_output.hpp"
 #include "tools/layer_input.hpp"
+#include "tools/layer_run.hpp"
 #include "tools/plan_options.hpp"
-#include "tools/prefill.hpp"
 #include "tools/problem_options.hpp"
 #include "tools/quantity_text.hpp"
 
@@ -32,44 +28,6 @@ struct RunOptions {
   PlanOptions plan;
   CpuOptions cpu;
   DeviceOptions device;
-};
-
-/// What is known once the options and both files were read and found to fit together.
-struct Job {
-  Weights weights;
-  FloatMatrix x;           ///< [tokens, D]
-  index_t batch = 1;       ///< tokens per call; the last call may have fewer
-  PlanChoice choice;
-  cpu::Options cpu;
-  std::unique_ptr<Executor> executor;
-  sim::PlanMode planner = sim::PlanMode::estimate;
-};
-
-/// The same calls with cpu::Options::exact_mask.
-struct ExactMask {
-  double time_s = 0;
-  Statistics statistics;
-  std::vector<std::uint8_t> active;  ///< [tokens, F]
-};
-
-struct Outcome {
-  std::string strategy;
-  std::optional<Plan> plan;          ///< none for the reference
-  double time_s = 0;
-  Statistics statistics;
-  std::vector<float> y;              ///< [tokens, D]
-  std::vector<std::uint8_t> active;  ///< [tokens, F], or empty when nobody asked
-  std::optional<ExactMask> exact;    ///< when asked for
-  std::string how;                   ///< "avx512, 2 threads"
-};
-
-class Stopwatch {
- public:
-  [[nodiscard]] double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
 };
 
 fs::path resolved(const fs::path& file) {
@@ -112,7 +70,7 @@ Status check_exact_mask(const RunOptions& options, const PlanChoice& choice, con
                                       options.plan.strategy));
 }
 
-Result<Job> load(const RunOptions& options, const Context& context) {
+Result<LayerJob> load(const RunOptions& options, const Context& context) {
   const Result<cpu::Options> cpu = resolve(options.cpu);
   if (!cpu) return cpu.status();
   Result<std::unique_ptr<Executor>> executor = make_executor(options.device, *cpu);
@@ -141,158 +99,11 @@ Result<Job> load(const RunOptions& options, const Context& context) {
   if (restores && (*executor)->device() == "cpu") {
     if (const Status status = weights->give_up_first_matrix(format_of(choice->plan)); !status) return status;
   }
-  return Job{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor), *planner};
-}
-
-std::span<const float> tokens_of(const Job& job, index_t first, index_t count) {
-  const auto d = static_cast<std::size_t>(job.weights.d_model());
-  return std::span(job.x.values).subspan(static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d);
-}
-
-/// auto: what the planner says of the tokens of the first call. A mask is known to our kernels only.
-Result<sim::ChosenPlan> choose_plan(const Job& job, bool with_mask) {
-  Result<sim::ChosenPlan> chosen = plan_for_layer(job.weights, tokens_of(job, 0, job.batch), job.batch, *job.executor, job.cpu,
-                                                  job.planner, !with_mask);
-  if (chosen && job.choice.plan.skip) chosen->plan.skip = true;
-  return chosen;
-}
-
-/// What a run is asked to leave beside y.
-struct Masks {
-  bool plain = false, exact = false;
-};
-
-/// A plan, and where its calls leave what they give.
-struct Calls {
-  Executor& executor;
-  const LoadedLayer& layer;
-  const Plan& plan;
-  std::unique_ptr<ExecutorFfn> ffn = {};
-  index_t batch = 0;  ///< of ffn
-
-  /// One call of `count` tokens; adds its seconds and its statistics.
-  Status run(std::span<const float> x, index_t count, std::span<float> y, std::span<std::uint8_t> mask, double& time_s,
-             Statistics& statistics) {
-    if (batch != count) {
-      auto created = executor.create(layer, plan, count);
-      if (!created) return created.status();
-      ffn = std::move(*created);
-      batch = count;
-    }
-    const Stopwatch stopwatch;
-    if (const Status status = ffn->run(x, y, mask); !status) return status;
-    time_s += stopwatch.seconds();
-    statistics += ffn->statistics();
-    return {};
-  }
-};
-
-/// All tokens, `batch` per call. Only the calls themselves are timed. With an exact mask every call is made twice, without it
-/// and with it, the two taking turns in being first, after an untimed one: so that what the mask costs can be read off.
-Result<Outcome> run_plan(const Job& job, const Plan& plan, Masks masks) {
-  const index_t tokens = job.x.rows, d = job.weights.d_model(), f = job.weights.d_ff();
-  Outcome outcome;
-  outcome.strategy = std::string(to_string(plan.strategy));
-  outcome.plan = plan;
-  outcome.how = job.executor->description();
-  outcome.y.resize(static_cast<std::size_t>(tokens * d));
-  const auto pairs = static_cast<std::size_t>(tokens * f);
-  if (masks.plain) outcome.active.resize(pairs);
-  const auto layer = job.executor->load(job.weights);
-  if (!layer) return layer.status();
-  Calls plain{*job.executor, **layer, plan};
-  cpu::Options with_mask = job.cpu;
-  with_mask.exact_mask = true;
-  const std::unique_ptr<Executor> exact_executor = cpu_executor(with_mask);
-  Calls exact{*exact_executor, **layer, plan};
-  if (masks.exact) outcome.exact.emplace().active.resize(pairs);
-
-  const auto part = [&](auto& values, index_t first, index_t count, index_t width) {
-    return std::span(values).subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
-  };
-  for (index_t first = 0; first < tokens; first += job.batch) {
-    const index_t count = std::min(job.batch, tokens - first);
-    const std::span<const float> x = tokens_of(job, first, count);
-    const std::span<float> y = part(outcome.y, first, count, d);
-    const std::span<std::uint8_t> mask = masks.plain ? part(outcome.active, first, count, f) : std::span<std::uint8_t>();
-    const auto without = [&] { return plain.run(x, count, y, mask, outcome.time_s, outcome.statistics); };
-    const auto with = [&] {
-      ExactMask& e = *outcome.exact;
-      return exact.run(x, count, y, part(e.active, first, count, f), e.time_s, e.statistics);
-    };
-    if (!masks.exact) {
-      if (const Status status = without(); !status) return status;
-      continue;
-    }
-    double untimed = 0;
-    Statistics ignored;
-    if (first == 0) {
-      if (const Status status = plain.run(x, count, y, {}, untimed, ignored); !status) return status;
-    }
-    const bool swapped = first / job.batch % 2 != 0;
-    if (const Status status = swapped ? with() : without(); !status) return status;
-    if (const Status status = swapped ? without() : with(); !status) return status;
-  }
-  return outcome;
-}
-
-/// The exact reference, in blocks of tokens, so that its hidden values need not all be in memory.
-Result<Outcome> run_reference(const Job& job, ReferenceMode mode, bool with_mask) {
-  constexpr index_t kBlock = 64;
-  Outcome outcome;
-  outcome.strategy = mode == ReferenceMode::staged ? "reference" : "reference_composite";
-  outcome.how = "exact sums, rounded once";
-  for (index_t first = 0; first < job.x.rows; first += kBlock) {
-    const index_t count = std::min(kBlock, job.x.rows - first);
-    const Stopwatch stopwatch;
-    const Result<ReferenceResult> block =
-        reference(job.weights, tokens_of(job, first, count), count, mode, job.cpu.threads);
-    if (!block) return block.status();
-    outcome.time_s += stopwatch.seconds();
-    outcome.y.insert(outcome.y.end(), block->y.begin(), block->y.end());
-    for (const std::uint8_t open : block->active) outcome.statistics.active += open;
-    if (with_mask) outcome.active.insert(outcome.active.end(), block->active.begin(), block->active.end());
-  }
-  return outcome;
-}
-
-/// All tokens through oneDNN, `batch` per call; the rest of the last call are zeros.
-Result<Outcome> run_prefill(const Job& job, VendorFfn& ffn) {
-  const auto d = static_cast<std::size_t>(job.weights.d_model()), block = static_cast<std::size_t>(job.batch) * d;
-  const std::vector<float>& tokens = job.x.values;
-  Outcome outcome;
-  outcome.strategy = "onednn";
-  outcome.how = ffn.description();
-  outcome.y.resize(tokens.size());
-  std::vector<float> x(block), y(block);
-  for (std::size_t first = 0; first < tokens.size(); first += block) {
-    const std::size_t count = std::min(block, tokens.size() - first);
-    std::fill(std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(first), count, x.begin()), x.end(), 0.0f);
-    const Stopwatch stopwatch;
-    if (const Status status = ffn.run(x, y); !status) return status;
-    outcome.time_s += stopwatch.seconds();
-    std::copy_n(y.begin(), count, outcome.y.begin() + static_cast<std::ptrdiff_t>(first));
-  }
-  return outcome;
-}
-
-Result<Outcome> run_job(const Job& job, Masks masks) {
-  switch (job.choice.kind) {
-    case PlanChoice::Kind::reference_staged: return run_reference(job, ReferenceMode::staged, masks.plain);
-    case PlanChoice::Kind::reference_composite: return run_reference(job, ReferenceMode::composite, masks.plain);
-    case PlanChoice::Kind::plan: return run_plan(job, job.choice.plan, masks);
-    case PlanChoice::Kind::automatic: break;
-  }
-  const Result<sim::ChosenPlan> chosen = choose_plan(job, masks.plain || masks.exact);
-  if (!chosen) return chosen.status();
-  if (chosen->gemm) {
-    if (const std::unique_ptr<VendorFfn> ffn = prefill_ffn(job.weights, job.batch, job.cpu.threads)) return run_prefill(job, *ffn);
-  }
-  return run_plan(job, chosen->plan, masks);
+  return LayerJob{std::move(*weights), std::move(*x), tokens_per_call, *choice, *cpu, std::move(*executor), *planner};
 }
 
 /// y, and the masks asked for: all, or none.
-Status write_results(const Job& job, const Outcome& outcome, const RunOptions& options) {
+Status write_results(const LayerJob& job, const LayerRun& outcome, const RunOptions& options) {
   std::vector<std::string> written;
   const auto write = [&](const std::string& file, std::span<const float> values, index_t columns) {
     const Status status = write_npy(file, values, job.x.rows, columns);
@@ -312,7 +123,7 @@ Status write_results(const Job& job, const Outcome& outcome, const RunOptions& o
   return status;
 }
 
-void print_summary(const Job& job, const Outcome& outcome, const RunOptions& options, const Context& context) {
+void print_summary(const LayerJob& job, const LayerRun& outcome, const RunOptions& options, const Context& context) {
   const Statistics& s = outcome.statistics;
   const index_t tokens = job.x.rows, calls = ceil_div(tokens, job.batch);
   const auto pairs = static_cast<double>(tokens * job.weights.d_ff());
@@ -349,9 +160,9 @@ void print_summary(const Job& job, const Outcome& outcome, const RunOptions& opt
 }
 
 Result<ExitCode> run(const RunOptions& options, const Context& context) {
-  const Result<Job> job = load(options, context);
+  const Result<LayerJob> job = load(options, context);
   if (!job) return job.status();
-  const Result<Outcome> outcome = run_job(*job, {.plain = !options.mask.empty(), .exact = !options.exact_mask.empty()});
+  const Result<LayerRun> outcome = run_layer(*job, {.plain = !options.mask.empty(), .exact = !options.exact_mask.empty()});
   if (!outcome) return outcome.status();
   if (const Status status = write_results(*job, *outcome, options); !status) return status;
   print_summary(*job, *outcome, options, context);
