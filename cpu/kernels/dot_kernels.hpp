@@ -25,19 +25,12 @@ __attribute__((always_inline)) inline float fold_vectors(typename L::vector (&v)
   return L::fold(fold_to_vector<L>(v));
 }
 
-/// The same for L::width sums of 64 partials each, one after the other in aligned memory: folded together, they take a third of the
-/// operations.
+/// The lanes of L::width vectors, one after the other in aligned memory, folded together: a third of the operations.
 template <class L>
-inline void fold_sums(const float* sums, float* folded) {
-  constexpr int count = kPartials / L::width;
+inline void fold_lanes(const float* vectors, float* folded) {
   typename L::vector row[L::width];
 #pragma GCC unroll 16
-  for (int n = 0; n < L::width; ++n) {
-    typename L::vector v[count];
-#pragma GCC unroll 64
-    for (int c = 0; c < count; ++c) v[c] = L::load_aligned(sums + n * kPartials + c * L::width);
-    row[n] = fold_to_vector<L>(v);
-  }
+  for (int n = 0; n < L::width; ++n) row[n] = L::load_aligned(vectors + n * L::width);
   L::store_aligned(folded, L::fold_all(row));
 }
 
@@ -58,11 +51,8 @@ class FoldLater {
 
  private:
   void flush() {
-    typename L::vector row[L::width];
-#pragma GCC unroll 16
-    for (int n = 0; n < L::width; ++n) row[n] = L::load_aligned(kept_[n]);
     alignas(64) float folded[L::width];
-    L::store_aligned(folded, L::fold_all(row));
+    fold_lanes<L>(kept_[0], folded);
     for (int n = 0; n < held_; ++n) sums_[n] = folded[n];
     sums_ += held_;
     held_ = 0;
@@ -191,19 +181,71 @@ void pack_x(const PackX& a) {
 }
 
 /// Rows whose partial sums are in progress at once: enough to use a slice of x often, few enough that they stay in the
-/// second-level cache.
-constexpr int kGroupRows = 24;
+/// second-level cache. What is read ahead is a group, or more.
+constexpr int group_rows(index_t batch, index_t bytes) { return batch > 8 && bytes <= 4 * 1024 ? 48 : 24; }
+constexpr int kGroupRows = 48;  // at most
 
-/// One pass over elements [begin, end) of R rows × B tokens, from row i of the group on: sums[r][t][64] go on, or begin with the
-/// K tile that is the first. `after`: what the next pass reads, which is by then in the second-level cache.
+/// Where the sums of a group of rows are while they are in progress: [pass][row, token][V][lanes].
+template <class L, int B>
+constexpr int kPassElems = kGroupRows * B * pass_vectors<L, B>() * L::width;
+
+/// Passes in the order in which the tree over the partial sums needs them: 0, 2, 1, 3 of four.
+template <class L, int B>
+constexpr int pass_of(int n) {
+  int pass = 0;
+  for (int bit = 1, half = pass_count<L, B>() / 2; half >= 1; bit *= 2, half /= 2) pass += (n & bit) != 0 ? half : 0;
+  return pass;
+}
+
+/// The end of the n-th of the last passes over R rows, from `row` of the group on: adds to its sums those that stand in memory, `Levels` levels
+/// up the tree, and the last pass leaves one vector of each sum: [row, token][lanes]. When all 64 partial sums went through memory to a
+/// tree of their own, that took 1.12 to 1.2 times the time (8 tokens, bf16 rows of 2048 and 1024 weights from the second-level cache).
+template <int Levels, class L, int R, int B>
+__attribute__((always_inline)) inline void finish_pass(int n, typename L::vector (&acc)[R][B][pass_vectors<L, B>()], float* sums, index_t row) {
+  constexpr int V = pass_vectors<L, B>();
+  constexpr bool complete = 1 << Levels == pass_count<L, B>();
+  float* const own = sums + row * B * V * L::width;
+  const float* lower[Levels + 1];
+#pragma GCC unroll 4
+  for (int level = 0; level < Levels; ++level) {
+    lower[level] = own + pass_of<L, B>(n + 1 - (2 << level)) * kPassElems<L, B>;
+    asm("" : "+r"(lower[level]));
+  }
+  float* to = complete ? sums + row * B * L::width : own + pass_of<L, B>(n + 1 - (1 << Levels)) * kPassElems<L, B>;
+  asm("" : "+r"(to));
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int t = 0; t < B; ++t) {
+      typename L::vector of_token[V];
+#pragma GCC unroll 64
+      for (int v = 0; v < V; ++v) {
+        of_token[v] = acc[r][t][v];
+#pragma GCC unroll 4
+        for (int level = 0; level < Levels; ++level) {
+          of_token[v] = L::add(L::load_aligned(lower[level] + ((r * B + t) * V + v) * L::width), of_token[v]);
+        }
+      }
+      if constexpr (complete) {
+        L::store_aligned(to + (r * B + t) * L::width, fold_to_vector<L>(of_token));
+      } else {
+#pragma GCC unroll 64
+        for (int v = 0; v < V; ++v) L::store_aligned(to + ((r * B + t) * V + v) * L::width, of_token[v]);
+      }
+    }
+  }
+}
+
+/// The n-th pass over elements [begin, end) of R rows × B tokens, from row i of the list, `row` of the group, on: sums of the group go on, or
+/// begin with the K tile that is the first. `after`: what the next pass reads, which is by then in the second-level cache.
 template <class L, class T, int R, int B, class Ahead, class After>
-inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t begin, index_t end, float* sums, Ahead ahead,
+inline void dot_pass(const DotRows& a, index_t i, index_t row, index_t b, int n, index_t begin, index_t end, float* sums, Ahead ahead,
                      After after) {
   using Vector = typename L::vector;
   constexpr int V = pass_vectors<L, B>(), lines = (V * L::width * static_cast<int>(sizeof(T)) + 63) / 64;  // of a row and step
-  const int column = pass * V * L::width;
-  sums += column;
-  asm("" : "+r"(sums));  // or the compiler has a pointer for each of R * B * V sums, in memory
+  const int pass = pass_of<L, B>(n), column = pass * V * L::width;
+  float* own = sums + pass * kPassElems<L, B> + row * B * V * L::width;
+  asm("" : "+r"(own));  // or the compiler has a pointer for each of R * B * V sums, in memory
   const float* x = a.packed_x + b * a.x_stride + (pass * (a.x_stride / kPartials) + (a.k_begin + begin) / kPartials) * (V * B * L::width);
   Vector acc[R][B][V];
   const bool fresh = a.first && begin == 0;
@@ -212,12 +254,10 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) {
 #pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) {
-        acc[r][t][v] = fresh ? L::zero() : L::load_aligned(sums + (r * B + t) * kPartials + v * L::width);
-      }
+      for (int v = 0; v < V; ++v) acc[r][t][v] = fresh ? L::zero() : L::load_aligned(own + ((r * B + t) * V + v) * L::width);
     }
   }
-  InputRows<L, T, R> rows(a, row);
+  InputRows<L, T, R> rows(a, i);
   for (index_t k = begin; k < end;) {
     const index_t group_end = rows.enter_group(k), stop = group_end < end ? group_end : end;
     for (; k < stop; k += kPartials, x += V * B * L::width) {
@@ -230,73 +270,96 @@ inline void dot_pass(const DotRows& a, index_t row, index_t b, int pass, index_t
         for (int t = 0; t < B; ++t) {
           ahead.step(v * B + t, V * B);
 #pragma GCC unroll 16
-          for (int n = 0; n < R * lines; ++n) {
-            const int in_row = n / R * 64 / static_cast<int>(sizeof(T));
-            if (v * B + t == (2 * n + 1) * V * B / (2 * R * lines)) after.step(rows.address(n % R, k + column + in_row));
+          for (int line = 0; line < R * lines; ++line) {
+            const int in_row = line / R * 64 / static_cast<int>(sizeof(T));
+            if (v * B + t == (2 * line + 1) * V * B / (2 * R * lines)) after.step(rows.address(line % R, k + column + in_row));
           }
-          const Vector xv = L::load_once(x + (v * B + t) * L::width);
+          const Vector xv = L::load_in_place(x + (v * B + t) * L::width);
 #pragma GCC unroll 4
-          for (int r = 0; r < R; ++r) acc[r][t][v] = L::fma(xv, w[r], acc[r][t][v]);
+          for (int r = 0; r < R; ++r) L::fma_in_place(xv, w[r], acc[r][t][v]);
         }
       }
     }
+  }
+  if (a.last && end == a.k) {
+    constexpr int all = pass_count<L, B>();
+    if constexpr (all >= 8) {
+      if ((n & 7) == 7) return finish_pass<3, L, R, B>(n, acc, sums, row);
+    }
+    if constexpr (all >= 4) {
+      if ((n & 3) == 3) return finish_pass<2, L, R, B>(n, acc, sums, row);
+    }
+    if constexpr (all >= 2) {
+      if ((n & 1) == 1) return finish_pass<1, L, R, B>(n, acc, sums, row);
+    }
+    return finish_pass<0, L, R, B>(n, acc, sums, row);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) {
 #pragma GCC unroll 64
-      for (int v = 0; v < V; ++v) L::store_aligned(sums + (r * B + t) * kPartials + v * L::width, acc[r][t][v]);
+      for (int v = 0; v < V; ++v) L::store_aligned(own + ((r * B + t) * V + v) * L::width, acc[r][t][v]);
     }
   }
 }
 
-/// `count` rows from row i of the list on, against tokens [b, b + B): sums [count, B, 64] in scratch memory.
+/// Calls each(vector of a's partial sums, the same of a group's sums) for `count` rows from row i on and tokens [b, b + B).
+template <class L, int B, class Each>
+inline void for_sum_vectors(const DotRows& a, index_t i, int count, index_t b, float* sums, Each&& each) {
+  constexpr int V = pass_vectors<L, B>();
+  for (int s = 0; s < count * B; ++s) {
+    float* const kept = a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
+    for (int n = 0; n < kPartials / L::width; ++n) each(kept + n * L::width, sums + n / V * kPassElems<L, B> + (s * V + n % V) * L::width);
+  }
+}
+
+/// `count` rows from row i of the list on, against tokens [b, b + B).
 template <class L, class T, int B>
 inline void dot_group(const DotRows& a, index_t i, int count, index_t b, ReadAhead<2>& ahead, index_t passes) {
-  constexpr int all = kPartials / L::width, R = L::dot_rows(B), V = pass_vectors<L, B>();
-  constexpr index_t slice_elems = kSliceElems<B> * pass_count<L, B>();  // of K: 16 KiB of x per pass
-  alignas(64) float sums[(kGroupRows * B + L::width - 1) / L::width * L::width * kPartials];
-  for (int s = 0; s < count * B && !a.first; ++s) {
-    const float* saved = a.partials + ((i + s / B) * a.batch + b + s % B) * kPartials;
-    for (int v = 0; v < all; ++v) L::store_aligned(sums + s * kPartials + v * L::width, L::load(saved + v * L::width));
-  }
+  constexpr int all = pass_count<L, B>(), R = L::dot_rows(B), V = pass_vectors<L, B>();
+  constexpr index_t slice_elems = kSliceElems<B> * all;  // of K: 16 KiB of x per pass
+  alignas(64) float sums[all * kPassElems<L, B>];
+  if (!a.first) for_sum_vectors<L, B>(a, i, count, b, sums, [](const float* kept, float* sum) { L::store_aligned(sum, L::load(kept)); });
   const auto pace = [&](auto rows, index_t elems) {
     constexpr int bytes = decltype(rows)::value * static_cast<int>(sizeof(T)), lines = (bytes * V * L::width + 63) / 64;
     return ahead.pace<lines>(bytes * elems, passes, elems / kPartials);
   };
   for (index_t begin = 0; begin < a.k; begin += slice_elems) {
     const index_t end = begin + slice_elems < a.k ? begin + slice_elems : a.k;
-    for (int pass = 0; pass < pass_count<L, B>(); ++pass) {
+    for (int n = 0; n < all; ++n) {
       const auto after = [&](int r, int rows) {
         if constexpr (B > 4) {  // the core is the limit, and in slow memory alone it would gain 3 %
           return NothingAfter{};
         } else {
-          const bool more = r + rows < count, again = more || pass + 1 < pass_count<L, B>();
+          const bool more = r + rows < count, again = more || n + 1 < all;
           const index_t column = again ? begin : end < a.k ? end : 0, row = more ? i + r + rows : again || end < a.k ? i : i + count;
-          const int part = more ? pass : pass + 1 < pass_count<L, B>() ? pass + 1 : 0;
-          return RowsAfter<L>(a.list, row, column + part * V * L::width, row_of<T>(a.list, i + r) + begin + pass * V * L::width);
+          const int pass = pass_of<L, B>(n), next = more ? pass : n + 1 < all ? pass_of<L, B>(n + 1) : 0;
+          return RowsAfter<L>(a.list, row, column + next * V * L::width, row_of<T>(a.list, i + r) + begin + pass * V * L::width);
         }
       };
       int r = 0;
       for (; r + R <= count; r += R) {
-        dot_pass<L, T, R, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<R>{}, end - begin), after(r, R));
+        dot_pass<L, T, R, B>(a, i + r, r, b, n, begin, end, sums, pace(Constant<R>{}, end - begin), after(r, R));
       }
       for (; r < count; ++r) {
-        dot_pass<L, T, 1, B>(a, i + r, b, pass, begin, end, sums + r * B * kPartials, pace(Constant<1>{}, end - begin), after(r, 1));
+        dot_pass<L, T, 1, B>(a, i + r, r, b, n, begin, end, sums, pace(Constant<1>{}, end - begin), after(r, 1));
       }
     }
   }
-  const auto at = [&](int s) { return (i + s / B) * a.batch + b + s % B; };
-  int s = 0;
-  for (; a.last && s < count * B; s += L::width) {  // beyond the last: what is there, to no purpose
-    alignas(64) float folded[L::width];
-    fold_sums<L>(sums + s * kPartials, folded);
-    for (int n = 0; n < L::width && s + n < count * B; ++n) a.sums[at(s + n)] = folded[n];
+  if (!a.last) {
+    for_sum_vectors<L, B>(a, i, count, b, sums, [](float* kept, const float* sum) { L::store_aligned(kept, L::load_aligned(sum)); });
+    return;
   }
-  for (; !a.last && s < count * B; ++s) {
-    for (int n = 0; n < all; ++n) {
-      L::store_aligned(a.partials + at(s) * kPartials + n * L::width, L::load_aligned(sums + s * kPartials + n * L::width));
+  for (int s = 0; s < count * B; s += L::width) {  // beyond the last: what is there, to no purpose
+    alignas(64) float folded[L::width];
+    fold_lanes<L>(sums + s * L::width, folded);
+    if constexpr (L::width % B == 0) {
+      for (int r = s / B; r < count && r < (s + L::width) / B; ++r) {
+        __builtin_memcpy(a.sums + (i + r) * a.batch + b, folded + (r - s / B) * B, B * sizeof(float));
+      }
+    } else {
+      for (int n = 0; n < L::width && s + n < count * B; ++n) a.sums[(i + (s + n) / B) * a.batch + b + (s + n) % B] = folded[n];
     }
   }
 }
@@ -306,8 +369,9 @@ inline void dot_rows_of_batch(const DotRows& a) {
   ReadAhead<2> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(a.batch, sizeof(T), a.x_stride, tokens_in_registers<L>()));
   index_t passes = 0;  // that go over a row: together they move the cursor by that row
   for_token_blocks<L>(a.batch, [&](auto size, index_t) { passes += pass_count<L, decltype(size)::value>(); });
-  for (index_t i = 0; i < a.list.row_count; i += kGroupRows) {
-    const int count = a.list.row_count - i < kGroupRows ? static_cast<int>(a.list.row_count - i) : kGroupRows;
+  const int rows = group_rows(a.batch, a.list.bytes);
+  for (index_t i = 0; i < a.list.row_count; i += rows) {
+    const int count = a.list.row_count - i < rows ? static_cast<int>(a.list.row_count - i) : rows;
     for_token_blocks<L>(a.batch, [&](auto size, index_t b) { dot_group<L, T, decltype(size)::value>(a, i, count, b, ahead, passes); });
   }
 }

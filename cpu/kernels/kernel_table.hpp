@@ -31,7 +31,8 @@ constexpr bool in_row_order(index_t batch, index_t row_elems, index_t in_registe
 }
 constexpr index_t ahead_bytes(index_t batch, index_t elem_bytes, index_t row_elems, index_t in_registers) {
   if (batch == 1) return elem_bytes == 1 ? 16 * 1024 : kBytesAhead;
-  return in_row_order(batch, row_elems, in_registers) ? 10 * 1024 : 128 * 1024;
+  if (in_row_order(batch, row_elems, in_registers)) return 10 * 1024;
+  return (batch > 8 ? 192 : 128) * 1024;
 }
 
 /// Rows of one token that lie apart are read several at once (apart_rows.hpp); a piece of each is asked for before they are.

@@ -29,11 +29,18 @@ struct LanesAvx2 {
   static vector broadcast(float value) { return vector(value); }
   static vector load(const float* p) { return vector::load_unaligned(p); }
   static vector load_aligned(const float* p) { return vector::load_aligned(p); }
-  /// For values that several operations share: keeps the compiler from loading anew for each of them.
-  static vector load_once(const float* p) {
-    __m256 value = _mm256_load_ps(p);
-    asm("" : "+x"(value));
+  // For loops whose sums take nearly all registers: these two stay where they are written. In its own order the compiler loads early what
+  // it multiplies late, and keeps some sums in memory for want of registers (8 tokens: 1.25 times the time).
+  static vector load_in_place(const float* p) {
+    __m256 value;
+    asm volatile("vmovaps %1, %0" : "=x"(value) : "m"(*reinterpret_cast<const __m256*>(p)));
     return value;
+  }
+  static void fma_in_place(vector a, vector b, vector& sum) {
+    const __m256 x = a, y = b;
+    __m256 z = sum;
+    asm volatile("vfmadd231ps %1, %2, %0" : "+x"(z) : "x"(x), "x"(y));
+    sum = z;
   }
   static vector load(const Bf16* p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

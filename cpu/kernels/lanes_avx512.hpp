@@ -31,11 +31,18 @@ struct LanesAvx512 {
   static vector broadcast(float value) { return vector(value); }
   static vector load(const float* p) { return vector::load_unaligned(p); }
   static vector load_aligned(const float* p) { return vector::load_aligned(p); }
-  /// For values that several operations share: keeps the compiler from loading anew for each of them.
-  static vector load_once(const float* p) {
-    __m512 value = _mm512_load_ps(p);
-    asm("" : "+v"(value));
+  // For loops whose sums take nearly all registers: these two stay where they are written. In its own order the compiler loads early what
+  // it multiplies late, and keeps some sums in memory for want of registers (8 tokens: 1.25 times the time).
+  static vector load_in_place(const float* p) {
+    __m512 value;
+    asm volatile("vmovaps %1, %0" : "=v"(value) : "m"(*reinterpret_cast<const __m512*>(p)));
     return value;
+  }
+  static void fma_in_place(vector a, vector b, vector& sum) {
+    const __m512 x = a, y = b;
+    __m512 z = sum;
+    asm volatile("vfmadd231ps %1, %2, %0" : "+v"(z) : "v"(x), "v"(y));
+    sum = z;
   }
   /// Every second 16 bits are a weight, the others 0: one operation that shuffles, where widening and shifting are two.
   static vector load(const Bf16* p) {

@@ -20,7 +20,8 @@ struct LanesScalar {
   static vector zero() { return 0.0f; }
   static vector broadcast(float value) { return value; }
   static vector load(const float* p) { return *p; }
-  static vector load_once(const float* p) { return *p; }
+  static vector load_in_place(const float* p) { return *p; }
+  static void fma_in_place(vector a, vector b, vector& sum) { sum = fma(a, b, sum); }
   static vector load_aligned(const float* p) { return *p; }
   static vector load(const Bf16* p) { return widen(p->bits); }
   static vector load(const F16* p) {
