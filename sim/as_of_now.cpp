@@ -10,7 +10,7 @@
 namespace signsplit::sim {
 namespace {
 
-constexpr int kRepetitions = 9;
+constexpr int kRepetitions = 5;
 
 /// Measured over expected bandwidth at a working set.
 struct Ratio {
@@ -27,6 +27,25 @@ double interpolated(const std::vector<Ratio>& ratios, double log_working_set) {
   return low.log_ratio + share * (high.log_ratio - low.log_ratio);
 }
 
+/// Between the first and the last of the points that were read the curve is theirs: how steeply a cache ends is as new as where.
+void insert_points(std::vector<BandwidthPoint>& curve, const std::vector<BandwidthPoint>& read, double own) {
+  const auto ours = [&](const BandwidthPoint& point) { return point.threads == read.front().threads; };
+  if (std::none_of(curve.begin(), curve.end(), ours)) return;
+  std::vector<BandwidthPoint> points;
+  for (const BandwidthPoint& point : read) {
+    if (point.working_set_bytes > own && point.bytes_per_s > 0.0) points.push_back(point);
+  }
+  if (points.size() < 2) return;
+  const double first = points.front().working_set_bytes, last = points.back().working_set_bytes;
+  std::erase_if(curve, [&](const BandwidthPoint& point) {
+    return ours(point) && point.working_set_bytes >= first && point.working_set_bytes <= last;
+  });
+  curve.insert(curve.end(), points.begin(), points.end());
+  std::sort(curve.begin(), curve.end(), [](const BandwidthPoint& a, const BandwidthPoint& b) {
+    return a.threads != b.threads ? a.threads < b.threads : a.working_set_bytes < b.working_set_bytes;
+  });
+}
+
 void scale_bandwidth(Machine& now, const Machine& machine, const Reading& reading) {
   if (reading.read_bandwidth.empty() || machine.read_bandwidth.empty()) return;
   const int threads = reading.read_bandwidth.front().threads;
@@ -40,6 +59,7 @@ void scale_bandwidth(Machine& now, const Machine& machine, const Reading& readin
   for (BandwidthPoint& point : now.read_bandwidth) {
     if (point.threads == threads) point.bytes_per_s *= std::exp(interpolated(ratios, std::log(point.working_set_bytes)));
   }
+  insert_points(now.read_bandwidth, reading.read_bandwidth, own);
 }
 
 /// Measured over expected; 1 where either is not known.
@@ -64,6 +84,7 @@ void scale_boundaries(Machine& now, const Machine& machine, const Reading& readi
   scale_costs(now.fork_join_s, fork_join);
   scale_costs(now.barrier_s, ratio_of(reading.barrier_s, thread_cost(machine.barrier_s, reading.threads)));
   scale_model(now, "thread_wait_s", fork_join);
+  scale_model(now, "barrier_wait_s", fork_join);
   scale_model(now, "exchange_rate", 1.0 / fork_join);
 }
 
@@ -72,7 +93,7 @@ void scale_arithmetic(Machine& now, const Machine& machine, const Reading& readi
   const double faster = fma ? ratio_of(reading.fma_per_s, fma->value) : 1.0;
   for (Rate& rate : now.rates) rate.per_s.value *= faster;
   for (const ModelField& field : kModelFields) {
-    if (field.base_unit == "s" && field.name != "thread_wait_s") scale_model(now, field.name, 1.0 / faster);
+    if (field.base_unit == "s" && field.name != "thread_wait_s" && field.name != "barrier_wait_s") scale_model(now, field.name, 1.0 / faster);
   }
 }
 
@@ -127,7 +148,7 @@ Result<NowProbe> NowProbe::make(const Machine& machine, int threads, const std::
   std::vector<double> sets;
   if (!machine.levels.empty()) {
     const double outermost = machine.levels.back().capacity_bytes.value;
-    for (const double share : {0.25, 0.75, 1.5}) {
+    for (const double share : {0.25, 0.75, 1.0, 1.5, 2.0, 3.0}) {
       if (share * outermost < 0.5 * largest) sets.push_back(share * outermost);
     }
   }

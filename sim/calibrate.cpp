@@ -141,11 +141,11 @@ double spread_of(const std::vector<TrialResult>& results) {
 }
 
 /// Once; again, up to twice, while a neighbour disturbs it or the machine changes. The calmest of those on one machine counts.
-Status run_trial(Session& session, const NowProbe& now, Trial& trial) {
+/// `before`: the last reading; the one after the trial when it ends.
+Status run_trial(Session& session, const NowProbe& now, Reading& before, Trial& trial) {
   constexpr double kCalm = 0.08, kChangedMachine = 10.0;
   double least = 0;
   for (int attempt = 0; attempt < 3; ++attempt) {
-    const Reading before = now.take();
     const bool from_memory = trial.request.residency == Residency::cold;
     trial.request.still = [&] { return now.still(before, from_memory); };
     auto results = session.options.trial(trial.request);
@@ -159,6 +159,7 @@ Status run_trial(Session& session, const NowProbe& now, Trial& trial) {
       trial.reading = median_of({before, after});
       least = disturbance;
     }
+    before = after;
     if (least < kCalm) break;
   }
   for (const TrialResult& result : trial.results) session.noise.push_back((result.p90_s - result.p10_s) / 2.563 / result.median_s);
@@ -169,9 +170,10 @@ Status run_trials(Session& session, const Machine& machine, std::vector<Trial>& 
   const Result<NowProbe> now = NowProbe::make(machine, session.threads, machine.isa);
   if (!now.ok()) return now.status();
   std::string what;
+  Reading reading = now->take();
   for (Trial& trial : trials) {
     if (trial.what != what) session.begin(what = trial.what);
-    const Status status = run_trial(session, *now, trial);
+    const Status status = run_trial(session, *now, reading, trial);
     if (!status.ok() && status.code() != StatusCode::unsupported) return status;
   }
   return {};

@@ -97,9 +97,31 @@ DownRows split_down_rows(const Statistics& bytes, double row) {
 }  // namespace
 
 Demand PhaseDemand::sum() const {
-  return {up.stream_bytes + down.stream_bytes, up.jumps + down.jumps, up.busy_s + down.busy_s, up.misses + down.misses, up.again_bytes + down.again_bytes,
-          up.again_busy_s + down.again_busy_s};
+  return {up.stream_bytes + down.stream_bytes, up.jumps + down.jumps, up.busy_s + down.busy_s, up.stall_s + down.stall_s, up.misses + down.misses,
+          up.restarts + down.restarts, up.again_bytes + down.again_bytes, up.again_busy_s + down.again_busy_s};
 }
+
+namespace {
+
+/// The largest working set, beyond the cores' own caches, at which the curve is not a tenth below its best there: from it on some of the
+/// lines come from main memory, which is the curve's last point.
+double cache_end_of(const Machine& machine, int threads) {
+  constexpr double kBeyondOwn = 2.0, kStillCache = 0.9;
+  const double own = own_caches_bytes(machine, threads), memory = machine.read_bandwidth.back().working_set_bytes;
+  double best = 0, end = own;
+  const auto counts = [&](const BandwidthPoint& point) {
+    return point.threads == threads && point.working_set_bytes > kBeyondOwn * own && point.working_set_bytes < memory;
+  };
+  for (const BandwidthPoint& point : machine.read_bandwidth) {
+    if (counts(point)) best = std::max(best, point.bytes_per_s);
+  }
+  for (const BandwidthPoint& point : machine.read_bandwidth) {
+    if (counts(point) && point.bytes_per_s >= kStillCache * best) end = point.working_set_bytes;
+  }
+  return end;
+}
+
+}  // namespace
 
 /// A matrix that is smaller than a huge page gets none from AlignedBuffer: more of its time goes into finding pages.
 constexpr index_t kHugePageBytes = AlignedBuffer::kHugePage;
@@ -129,22 +151,32 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   model.gap_bytes = std::min(model_value(machine, "gather_gap_bytes").value, model_value(machine, "gather_gap_rows").value * static_cast<double>(row_bytes));
   model.first_byte = is_gpu(machine) ? 0.0 : model_value(machine, "first_byte_s").value;  // of a GPU: a boundary's
   model.imbalance = model_value(machine, "imbalance").value;
+  model.cache_end = cache_end_of(machine, model.threads);
+  model.returns = scenario.plan.strategy != Strategy::unfused;
+  model.parts = static_cast<double>(scenario.plan.parts);
   const char* piece = streams ? "streams_overhead_s" : split ? "push_overhead_s" : "piece_overhead_s";
   const char* batch_piece = streams ? "streams_batch_s" : split ? "push_batch_s" : "piece_batch_s";
   model.piece = model_value(machine, batch > 1 && split && !is_gpu(machine) ? streams ? "streams_token_s" : "push_token_s" : piece).value * batch;
-  model.most_per_thread = is_gpu(machine) ? kNoLimit : model_value(machine, batch > 1 ? "batch_read_rate" : "row_read_rate").value;
+  model.most_per_thread = is_gpu(machine) ? kNoLimit : model_value(machine, batch > 1 && !split ? "batch_read_rate" : "row_read_rate").value;
   if (is_gpu(machine)) return model;
+  model.mixed_rate = model_value(machine, "mixed_rate").value;
   if (batch > 1) model.fold = model_value(machine, batch_piece).value;
   if (scenario.plan.variant == Variant::telescoping) {
     model.piece *= model_value(machine, "telescoping_share").value;
     model.fold *= model_value(machine, "telescoping_share").value;
   }
+  if (scenario.plan.strategy == Strategy::row_fused) model.restart = model_value(machine, "switch_s").value;
+  if (scenario.plan.skip && !split && !certified && (scenario.problem.gated || scenario.plan.strategy == Strategy::row_fused)) {
+    model.guess = model_value(machine, "guess_overhead_s").value;
+  }
+  if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, "unannounced_s").value;
   model.row = model_value(machine, "row_overhead_s").value + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
   if (certified) model.unit = model_value(machine, "certify_overhead_s").value * batch;
   if (split) {
     model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
     model.redo = model_value(machine, "redo_overhead_s").value * batch;
-    model.stall_rate = model_value(machine, streams ? "streams_stall_rate" : "split_stall_rate").value;
+    model.up_stall_rate = model_value(machine, streams ? "streams_stall_rate" : "split_stall_rate").value;
+    model.down_stall_rate = model_value(machine, "split_stall_rate").value;
   } else if (batch > 1) {
     model.miss = model_value(machine, "batch_miss_s").value;
     model.jumps_stall = true;
@@ -157,11 +189,16 @@ namespace {
 /// What a row piece of the gate costs of one of W1, beyond its elements.
 constexpr double kGatePiece = 0.2, kGateFold = 0.6;
 
+/// An unfused product goes from part to part without a jump; in every second call, which takes them backwards, with one.
+double structural_jumps(std::uint64_t jumps, const Scenario& scenario) {
+  return static_cast<double>(jumps) * (scenario.plan.strategy == Strategy::unfused && scenario.plan.parts > 1 ? 0.5 : 1.0);
+}
+
 Demand up_demand(const Scenario& scenario, const Model& model, const Structure& structure, const Statistics& bytes) {
   const double row = static_cast<double>(structure.row_bytes), units = static_cast<double>(scenario.problem.d_ff);
   const double elements = row / static_cast<double>(dtype_bytes(scenario.problem.dtype));
   const double matrices = static_cast<double>(matrix_count(scenario.problem) - 1);
-  const double jumps = static_cast<double>(structure.up_jumps);
+  const double jumps = structural_jumps(structure.up_jumps, scenario);
   const bool gate_first = scenario.problem.gated && scenario.plan.skip && scenario.plan.strategy != Strategy::sign_split;
   const bool certified = scenario.plan.strategy == Strategy::certified;
   const double read = static_cast<double>(bytes.bytes_up + bytes.bytes_gate - bytes.bytes_up_again);
@@ -176,7 +213,10 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   Demand demand;
   demand.stream_bytes = read + static_cast<double>(bytes.bytes_plane + bytes.bytes_scales);
   demand.busy_s = rows * (elements * model.element.up) + pieces * model.piece + folded * model.fold;
+  demand.stall_s = demand.stream_bytes / model.up_stall_rate;
   demand.misses = scenario.plan.strategy == Strategy::sign_split ? pieces : rows;
+  if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.up_jumps);
+  demand.busy_s += units * model.guess;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
     demand.busy_s += units * (elements * model.element.plane + model.unit);
@@ -196,10 +236,13 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   Demand demand;
   demand.stream_bytes = rows.pushed_new * row;
   demand.busy_s = rows.pushed_new * (elements * model.element.down + model.row);
+  demand.stall_s = demand.stream_bytes / model.down_stall_rate;
   if (scenario.plan.strategy != Strategy::sign_split) demand.misses = rows.pushed_new;
   demand.again_bytes = rows.pushed_again * row;
   demand.again_busy_s = rows.pushed_again * (elements * model.element.down + model.row);
-  demand.jumps = jumps_when_skipping(static_cast<double>(structure.down_jumps), units, rows.pushed_new);
+  demand.jumps = jumps_when_skipping(structural_jumps(structure.down_jumps, scenario), units, rows.pushed_new);
+  if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.down_jumps);
+  if (scenario.plan.strategy == Strategy::unfused) demand.restarts = static_cast<double>(structure.tiles) / 2.0;
   return demand;
 }
 
@@ -230,8 +273,11 @@ int worker_count(const Scenario& scenario, const Model& model) {
 }
 
 double memory_share(const Model& model, int workers, double footprint) {
+  if (footprint <= model.cache_end) return 0.0;
   const double curve = bandwidth(model.machine, workers, footprint), memory = dram_bandwidth(model.machine, workers);
-  return memory > 0.0 ? std::clamp(2.0 - curve / memory, 0.0, 1.0) : 1.0;
+  const double cache = bandwidth(model.machine, workers, model.cache_end);
+  if (!(cache > memory) || !(curve > memory)) return 1.0;
+  return std::clamp((1.0 / curve - 1.0 / cache) / (1.0 / memory - 1.0 / cache), 0.0, 1.0);
 }
 
 namespace {
@@ -245,13 +291,18 @@ double limited(double rate, double most) {
 }  // namespace
 
 double stream_rate(const Model& model, int workers, double footprint) {
-  const double curve = bandwidth(model.machine, workers, footprint), memory = memory_share(model, workers, footprint);
-  const double from_memory = limited(curve * model.stream_efficiency, workers * model.most_per_thread), from_cache = curve * model.cache_efficiency;
-  const double rate = from_cache + memory * (from_memory - from_cache);
-  // Every second call goes backwards through its parts: it finds what the last one left in the cores' own caches.
+  const double curve = bandwidth(model.machine, workers, footprint);
+  if (is_gpu(model.machine)) return curve * model.stream_efficiency;
+  const double memory = dram_bandwidth(model.machine, workers), missed = memory_share(model, workers, footprint);
+  const double in_memory = missed < 1.0 ? missed * curve / memory : 1.0;  // share of the time that the curve tells
+  const double efficiency = limited(memory * model.stream_efficiency, workers * model.most_per_thread) / memory;
+  const double rate = curve / (in_memory / efficiency + (1.0 - in_memory) / model.cache_efficiency);
+  // Every second call goes backwards through its parts, and forwards through each: a fused one finds those parts that the cores' own caches
+  // hold as a whole. An unfused one begins with W1 where the last one ended with W2.
   const double own = own_caches_bytes(model.machine, workers);
-  if (is_gpu(model.machine) || footprint <= own || footprint > model.machine.read_bandwidth.back().working_set_bytes) return rate;
-  const double kept = own / footprint, near = std::max(rate, bandwidth(model.machine, workers, own) * model.cache_efficiency);
+  if (!model.returns || footprint <= own || footprint > model.machine.read_bandwidth.back().working_set_bytes) return rate;
+  const double part = footprint / model.parts, parts_kept = workers * std::floor(own / workers / part);
+  const double kept = std::min(1.0, parts_kept / model.parts), near = std::max(rate, bandwidth(model.machine, workers, own) * model.cache_efficiency);
   return 1.0 / (kept / near + (1.0 - kept) / rate);
 }
 
@@ -268,10 +319,11 @@ PhaseTime time_of(const Demand& demand, double share, int workers, double footpr
   const double rate = stream_rate(model, workers, footprint), memory = memory_share(model, workers, footprint);
   const double jumps = demand.jumps * model.gap_bytes, stalled = model.jumps_stall ? memory * jumps : 0.0;
   const double bytes = share * (demand.stream_bytes + jumps - stalled), stream = bytes / rate;
-  const double busy_s = share * (demand.busy_s + memory * demand.stream_bytes / model.stall_rate), busy = busy_s / workers;
+  const double busy_s = share * (demand.busy_s + memory * demand.stall_s), busy = busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,
                                         demand.again_bytes / bandwidth(model.machine, workers, tile_bytes * workers));
-  const double waits = share * (memory * demand.misses * model.miss / workers + stalled / rate);
+  const double mixed = std::sqrt(memory * (1.0 - memory)) * demand.stream_bytes / model.mixed_rate;
+  const double waits = share * ((mixed + memory * (demand.misses * model.miss + demand.restarts * model.restart)) / workers + stalled / rate);
   const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.

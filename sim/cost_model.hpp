@@ -30,8 +30,15 @@ struct Model {
   double row = 0;    ///< the same per row of product 2
   double unit = 0;   ///< the same per unit that a certificate judges
   double redo = 0;   ///< the same per row that sign_split computes once more
-  double stall_rate = kNoLimit;  ///< bytes of main memory per second that a thread waits for them, beside its arithmetic
+  /// Bytes of main memory per second that a thread waits for them, beside its arithmetic.
+  double up_stall_rate = kNoLimit, down_stall_rate = kNoLimit;
+  double mixed_rate = kNoLimit;  ///< bytes per second of a thread's waits where half of the lines come from main memory and half from a cache
   bool jumps_stall = false;  ///< no arithmetic goes on beside a jump in main memory
+  double restart = 0;  ///< thread seconds of waiting where reading begins anew
+  double cache_end = 0;  ///< bytes: working sets up to here come from caches alone
+  bool returns = true;  ///< a call begins where the one before ended
+  double parts = 1;
+  double guess = 0;  ///< thread seconds per unit for finding out early which rows will be read
   double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
 
@@ -40,7 +47,9 @@ struct Demand {
   double stream_bytes = 0;     ///< weights read for the first time
   double jumps = 0;            ///< restarts of the address stream
   double busy_s = 0;           ///< arithmetic on them, thread seconds
+  double stall_s = 0;          ///< waits beside the arithmetic, were all from main memory, thread seconds
   double misses = 0;           ///< row pieces that nothing asks for ahead
+  double restarts = 0;         ///< changes of the matrix, or tiles that nothing asks for ahead: reading begins anew
   double again_bytes = 0;      ///< weights that the hidden tile has read before
   double again_busy_s = 0;
 };
@@ -61,11 +70,12 @@ struct PhaseDemand {
 /// call reads anew.
 [[nodiscard]] double footprint_of(const Scenario& scenario, const Machine& machine, const Statistics& bytes);
 
-/// How far main memory, and no cache, serves a footprint: 1 beyond the caches, 0 where the curve is at twice of main memory.
+/// Share of a footprint's bytes that main memory, and no cache, gives: m in 1 / curve = m / main memory + (1 - m) / cache, where the cache
+/// gives what the curve tells where it begins to fall.
 [[nodiscard]] double memory_share(const Model& model, int workers, double footprint);
 
-/// Bytes per second at which some workers stream weights: the curve times the efficiency of main memory, or of a cache where
-/// the curve is at twice of main memory or more; between the two in proportion.
+/// Bytes per second at which some workers stream weights: what the curve tells, the time in main memory and that in caches each with its
+/// efficiency.
 [[nodiscard]] double stream_rate(const Model& model, int workers, double footprint);
 
 /// Time of a share of a demand done by some workers at once.

@@ -13,7 +13,7 @@ namespace {
 
 /// No interval is narrower: the half widths (90 %) that the suite `development` needed, on the machine that docs/simulator.md
 /// describes; trials that the parameters were fitted to say little about shapes not seen.
-constexpr double kErrorFloor = 0.16, kCacheErrorFloor = 0.22, kGapError = 0.03;
+constexpr double kErrorFloor = 0.16, kCacheErrorFloor = 0.22, kGapErrorFloor = 0.0075;
 
 /// A parameter that is fitted, and how far (one standard deviation of its logarithm) it may be from what is assumed.
 struct FitParameter {
@@ -36,16 +36,18 @@ constexpr FitParameter kParameters[] = {
     {"up_int8_4", true, 0.4}, {"up_int8_8", true, 0.4}, {"down_int8_2", true, 0.4}, {"down_int8_4", true, 0.4},
     {"down_int8_8", true, 0.4}, {"certify", true, 0.7}, {"piece_overhead_s", false, 0.7}, {"piece_batch_s", false, 0.5},
     {"batch_overlap_loss", false, 0.3}, {"push_token_s", false, 0.5}, {"streams_token_s", false, 0.5},
-    {"batch_read_rate", false, 0.3}, {"push_overhead_s", false, 0.3}, {"push_batch_s", false, 0.5},
+    {"batch_read_rate", false, 0.1}, {"push_overhead_s", false, 0.3}, {"push_batch_s", false, 0.5},
     {"streams_overhead_s", false, 0.3}, {"streams_batch_s", false, 0.5}, {"telescoping_share", false, 0.2},
     {"row_overhead_s", false, 0.7}, {"skip_overhead_s", false, 0.7}, {"certify_overhead_s", false, 0.7},
     {"redo_overhead_s", false, 0.5}, {"restored_cost", false, 0.5}, {"quantize_rate", false, 0.7}, {"split_miss_s", false, 0.7},
-    {"streams_miss_s", false, 0.7}, {"batch_miss_s", false, 0.7}, {"thread_wait_s", false, 0.7}, {"first_byte_s", false, 0.5},
+    {"streams_miss_s", false, 0.7}, {"batch_miss_s", false, 0.7},
+    {"thread_wait_s", false, 0.7}, {"barrier_wait_s", false, 0.7}, {"first_byte_s", false, 0.5}, {"switch_s", false, 0.7},
+    {"unannounced_s", false, 0.7}, {"guess_overhead_s", false, 0.7},
     {"exchange_rate", false, 0.7}, {"stream_efficiency", false, 0.01}, {"small_page_efficiency", false, 0.3},
-    {"cache_efficiency", false, 0.02}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5},
+    {"cache_efficiency", false, 0.02}, {"mixed_rate", false, 0.5}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5},
     {"overlap_loss", false, 0.5}, {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.5},
     {"streams_overlap_loss", false, 0.5}, {"split_stall_rate", false, 0.5}, {"streams_stall_rate", false, 0.5},
-    {"row_read_rate", false, 0.2}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5},
+    {"row_read_rate", false, 0.1}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5},
 };
 
 double prior_of(const FitParameter& parameter, const Machine& machine, const std::string& isa) {
@@ -80,10 +82,14 @@ double relative_sigma(const TrialResult& result) {
   return std::hypot(kUnseen, (result.p90_s - result.p10_s) / 2.563 / std::sqrt(5.0) / result.median_s);
 }
 
-double predicted_at(const Trial& trial, std::size_t plan, const Machine& now, const std::string& isa) {
+Result<Prediction> prediction_of(const Trial& trial, std::size_t plan, const Machine& now, const std::string& isa) {
   const TrialRequest& request = trial.request;
   const Activity activity = activity_from(trial.results[plan].statistics, request.plans[plan], request.problem);
-  const auto prediction = predict_time({request.problem, request.plans[plan], activity, request.residency, request.threads, isa}, now);
+  return predict_time({request.problem, request.plans[plan], activity, request.residency, request.threads, isa}, now);
+}
+
+double predicted_at(const Trial& trial, std::size_t plan, const Machine& now, const std::string& isa) {
+  const auto prediction = prediction_of(trial, plan, now, isa);
   return prediction.ok() ? prediction->time_s : -1.0;
 }
 
@@ -107,6 +113,49 @@ std::vector<double> sigmas_of(const std::vector<Trial>& trials) {
   return sigmas;
 }
 
+/// Two plans of one trial that differ in whether they are fused, and in nothing else.
+struct AlikePair {
+  const Trial* trial = nullptr;
+  std::size_t unfused_plan = 0, fused_plan = 0;  ///< of the trial
+  std::size_t unfused = 0, fused = 0;  ///< places among the results of all trials
+  double measured = 0;                 ///< log(unfused / fused), measured beside each other
+  double sigma = 0;                    ///< of that
+};
+
+/// Beside each other two plans are known far better than each by itself: what a trial's times share falls out of the difference.
+std::vector<AlikePair> alike_pairs(const std::vector<Trial>& trials) {
+  constexpr double kUnseen = 0.01;
+  std::vector<AlikePair> pairs;
+  std::size_t first = 0;
+  for (const Trial& trial : trials) {
+    const std::vector<Plan>& plans = trial.request.plans;
+    for (std::size_t u = 0; u < trial.results.size(); ++u) {
+      for (std::size_t f = 0; f < trial.results.size(); ++f) {
+        const TrialResult &a = trial.results[u], &b = trial.results[f];
+        const bool alike = plans[u].strategy == Strategy::unfused && plans[f].strategy == Strategy::row_fused && plans[u].skip == plans[f].skip;
+        if (!alike || !(a.paired_s > 0.0 && b.paired_s > 0.0)) continue;
+        const double sigma = std::hypot(a.paired_ci90_s / a.paired_s, b.paired_ci90_s / b.paired_s) / 1.645;
+        pairs.push_back({&trial, u, f, first + u, first + f, std::log(a.paired_s / b.paired_s), std::hypot(kUnseen, sigma)});
+      }
+    }
+    first += trial.results.size();
+  }
+  return pairs;
+}
+
+/// What is predicted of a pair's difference minus what was measured; `errors` as of log_errors.
+double gap_error_of(const AlikePair& pair, const std::vector<double>& errors, const std::vector<double>& measured) {
+  return errors[pair.unfused] + measured[pair.unfused] - errors[pair.fused] - measured[pair.fused] - pair.measured;
+}
+
+std::vector<double> log_medians(const std::vector<Trial>& trials) {
+  std::vector<double> medians;
+  for (const Trial& trial : trials) {
+    for (const TrialResult& result : trial.results) medians.push_back(std::log(result.median_s));
+  }
+  return medians;
+}
+
 /// Half width that holds 90 % of a normal distribution with the spread of the errors of one residency.
 double half_width(const std::vector<Trial>& trials, const std::vector<double>& errors, Residency residency) {
   double squares = 0, count = 0;
@@ -122,13 +171,35 @@ double half_width(const std::vector<Trial>& trials, const std::vector<double>& e
   return count > 0 ? 1.645 * std::sqrt(squares / count) : 0.0;
 }
 
+/// What the uncertain terms of a pair leave open of its difference: half width (90 %), a share of the time.
+double gap_width_of_terms(const AlikePair& pair, const Machine& machine, const std::string& isa) {
+  const Machine now = as_of_now(machine, pair.trial->reading);
+  const auto a = prediction_of(*pair.trial, pair.unfused_plan, now, isa), b = prediction_of(*pair.trial, pair.fused_plan, now, isa);
+  return a.ok() && b.ok() ? gap_uncertainty_s(a->terms, b->terms, now) / std::max(a->time_s, b->time_s) : 0.0;
+}
+
+/// Half width that holds 90 % of the errors of the pairs' differences, without what measuring them and what their terms leave open.
+double gap_half_width(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials, const std::vector<double>& errors) {
+  Machine exact = machine;
+  exact.model["gap_error"] = {0.0, "1", Kind::fitted, "", 0.0};
+  std::vector<double> beyond;
+  const std::vector<double> measured = log_medians(trials);
+  for (const AlikePair& pair : alike_pairs(trials)) {
+    const double error = gap_error_of(pair, errors, measured), known = gap_width_of_terms(pair, exact, isa);
+    beyond.push_back(std::sqrt(std::max(0.0, error * error - known * known - pair.sigma * pair.sigma)));
+  }
+  if (beyond.empty()) return 0.0;
+  std::sort(beyond.begin(), beyond.end());
+  return beyond[(beyond.size() * 9) / 10];
+}
+
 void fit_errors(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
   const char* source = "signsplit calibrate: what the fit leaves of the trials, at least what the development suite needed";
   const std::vector<double> errors = log_errors(machine, isa, trials);
   const double memory = std::max(kErrorFloor, half_width(trials, errors, Residency::cold));
   machine.model["error"] = {memory, "1", Kind::fitted, source, 0.0};
   machine.model["cache_error"] = {std::max(kCacheErrorFloor, half_width(trials, errors, Residency::warm)), "1", Kind::fitted, source, 0.0};
-  machine.model["gap_error"] = {kGapError, "1", Kind::assumed, "what the development suite needed", 0.0};
+  machine.model["gap_error"] = {std::max(kGapErrorFloor, gap_half_width(machine, isa, trials, errors)), "1", Kind::fitted, source, 0.0};
 }
 
 constexpr Residency kWarm = Residency::warm, kCold = Residency::cold;
@@ -150,7 +221,7 @@ constexpr TrialLayer kTrialLayers[] = {
     {"in cache, f32", 192, 528, kF32, 1, plain, 0.3, kWarm},
     {"in cache, f32", 704, 2976, kF32, 1, plain, 0.15, kWarm},
     {"in cache, f32", 448, 1216, kF32, 1, plain, 1.0, kWarm},
-    {"in cache, f32", 1344, 5952, kF32, 1, plain, 0.1, kWarm},
+    {"in cache, f32", 1344, 3712, kF32, 1, plain, 0.1, kWarm},
     {"in cache, bf16", 448, 1216, kBf16, 1, plain, 0.5, kWarm},
     {"in cache, bf16", 1344, 2976, kBf16, 1, plain, 0.15, kWarm},
     {"in cache, bf16", 704, 2976, kBf16, 1, plain, 0.03, kWarm},
@@ -163,6 +234,7 @@ constexpr TrialLayer kTrialLayers[] = {
     {"in cache, batches", 704, 2112, kBf16, 2, plain, 0.7, kWarm},
     {"in cache, batches", 704, 2112, kBf16, 4, plain, 0.2, kWarm},
     {"in cache, batches", 448, 1216, kBf16, 8, plain, 0.1, kWarm},
+    {"in cache, batches", 704, 2112, kBf16, 6, plain, 0.3, kWarm},
     {"in cache, batches", 704, 2976, kInt8, 2, plain, 0.2, kWarm},
     {"in cache, batches", 448, 1216, kInt8, 4, plain, 0.3, kWarm},
     {"in cache, batches", 704, 2112, kInt8, 8, plain, 0.1, kWarm},
@@ -172,8 +244,9 @@ constexpr TrialLayer kTrialLayers[] = {
     {"in cache, f16 and w8a8", 704, 2112, kInt8, 1, w8a8, 0.2, kWarm},
     {"main memory, f32", 704, 9536, kF32, 1, plain, 0.1, kCold},
     {"main memory, f32", 704, 2976, kF32, 1, plain, 1.0, kCold},
+    {"main memory, f32", 2112, 4224, kF32, 1, plain, 0.3, kCold},
     {"main memory, bf16", 2624, 7104, kBf16, 1, plain, 0.15, kCold},
-    {"main memory, bf16", 2624, 7104, kBf16, 1, plain, 0.5, kCold},
+    {"main memory, bf16", 2624, 7168, kBf16, 1, plain, 0.5, kCold},
     {"main memory, bf16", 1344, 5952, kBf16, 1, plain, 0.03, kCold},
     {"main memory, bf16", 2624, 2368, kBf16, 1, plain, 1.0, kCold},
     {"main memory, int8", 3648, 3456, kInt8, 1, plain, 0.15, kCold},
@@ -181,9 +254,10 @@ constexpr TrialLayer kTrialLayers[] = {
     {"main memory, batches", 2624, 2368, kF32, 2, plain, 0.3, kCold},
     {"main memory, batches", 1344, 5952, kF32, 4, plain, 0.3, kCold},
     {"main memory, batches", 1344, 5952, kBf16, 2, plain, 0.3, kCold},
-    {"main memory, batches", 1344, 5952, kBf16, 4, plain, 0.2, kCold},
+    {"main memory, batches", 1344, 6144, kBf16, 4, plain, 0.2, kCold},
     {"main memory, batches", 2624, 4736, kBf16, 8, plain, 0.15, kCold},
     {"main memory, batches", 704, 4736, kBf16, 5, plain, 0.2, kCold},
+    {"main memory, batches", 1344, 5952, kBf16, 6, plain, 0.1, kCold},
     {"main memory, batches", 2624, 2368, kInt8, 2, plain, 0.2, kCold},
     {"main memory, small and gated", 448, 1216, kBf16, 1, plain, 0.3, kCold},
     {"main memory, small and gated", 1344, 2976, kBf16, 1, gated, 0.15, kCold},
@@ -238,7 +312,7 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
   std::vector<Trial> trials;
   for (const TrialLayer& layer : kTrialLayers) {
     const Problem problem = problem_of(layer);
-    const double budget_s = (layer.residency == kCold ? 0.75 : 0.5) * (quick ? 0.5 : 1.0);
+    const double budget_s = (layer.residency == kCold ? 0.65 : 0.5) * (quick ? 0.5 : 1.0);
     trials.push_back({layer.what, {problem, plans_for(problem), layer.active, layer.residency, threads, budget_s}});
   }
   return trials;
@@ -247,12 +321,16 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
 void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
   std::vector<double> priors;
   for (const FitParameter& parameter : kParameters) priors.push_back(std::log(prior_of(parameter, machine, isa)));
-  const std::vector<double> sigmas = sigmas_of(trials);
+  const std::vector<double> sigmas = sigmas_of(trials), medians = log_medians(trials);
+  const std::vector<AlikePair> pairs = alike_pairs(trials);
   const Residuals residuals = [&](const std::vector<double>& logarithms, std::vector<double>& r) {
     Machine candidate = machine;
     write_parameters(candidate, isa, logarithms);
     r = log_errors(candidate, isa, trials);
+    std::vector<double> gaps;
+    for (const AlikePair& pair : pairs) gaps.push_back(gap_error_of(pair, r, medians) / pair.sigma);
     for (std::size_t i = 0; i < r.size(); ++i) r[i] /= sigmas[i];
+    r.insert(r.end(), gaps.begin(), gaps.end());
     for (std::size_t i = 0; i < logarithms.size(); ++i) r.push_back((logarithms[i] - priors[i]) / kParameters[i].sigma);
   };
   constexpr double kOutlier = 2.0;  // standard deviations: beyond them the loss is linear

@@ -197,7 +197,7 @@ Terms term_uncertainty(const Machine& machine) {
   } else {
     relative.launch = uncertainty_of(machine.fork_join_s);
     relative.first_byte = relative_ci90(model_value(machine, "first_byte_s"));
-    relative.barrier = uncertainty_of(machine.barrier_s);
+    relative.barrier = std::max(uncertainty_of(machine.barrier_s), 0.5);  // between two products it is not what it is in an empty loop
   }
   relative.stream = bandwidth_uncertainty(machine);
   relative.compute = rate_uncertainty(machine);
@@ -224,13 +224,13 @@ double gap_uncertainty_s(const Terms& a, const Terms& b, const Machine& machine)
   difference.reduction = a.reduction - b.reduction;
   difference.imbalance = a.imbalance - b.imbalance;
   difference.repair = a.repair - b.repair;
-  // What the equations leave out of both alike cancels too: all but a quarter where the terms are the same, nothing where they differ
-  // by a fifth of the time.
-  constexpr double kLeast = 0.25, kUnrelated = 0.2;
+  // What the equations leave out of both alike cancels too: gap_error is of schedules whose terms are nearly the same. Four times as much
+  // is left of two that differ by a fifth of the time or more.
+  constexpr double kMost = 4.0, kUnrelated = 0.2;
   double apart = 0;
   for (const auto& [name, seconds] : difference.named()) apart += std::abs(seconds);
   const double slower = std::max(a.total(), b.total());
-  const double share = slower > 0.0 && !is_gpu(machine) ? std::min(1.0, kLeast + (1.0 - kLeast) * apart / (kUnrelated * slower)) : 1.0;
+  const double share = slower > 0.0 && !is_gpu(machine) ? std::min(kMost, 1.0 + (kMost - 1.0) * apart / (kUnrelated * slower)) : kMost;
   const double left_out = share * model_value(machine, "gap_error").value * slower;
   return std::sqrt(weighted_squares(difference, term_uncertainty(machine)) + square(left_out));
 }

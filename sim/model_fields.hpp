@@ -28,14 +28,18 @@ inline constexpr ModelField kModelFields[] = {
     {"telescoping_share", "1", 0.8},   // what a row piece of telescoping, which keeps no sums for a repair, costs of one of interim
     {"redo_overhead_s", "s", 2.5e-8},    // sign_split: per row and token that is computed once more, beyond its elements
     {"quantize_rate", "B/s", 4e9},     // certified: x is quantized by one thread before the workers start
-    {"batch_read_rate", "B/s", 4e10},  // row_read_rate of several tokens
+    {"batch_read_rate", "B/s", 5e10},  // row_read_rate of several tokens
     {"batch_overlap_loss", "1", 0.15},  // overlap_loss of several tokens
     {"push_token_s", "s", 2.4e-8},  // sign_split, several tokens: per row piece and token
     {"streams_token_s", "s", 3e-8},  // ... with streams
     {"piece_batch_s", "s", 5e-8},      // ... and per row piece of product 1
     {"streams_batch_s", "s", 1.6e-7},  // ... of sign_split's streams
     {"thread_wait_s", "s", 3e-6},      // more than one thread: what a call's fork and join take beyond those of an empty loop
+    {"barrier_wait_s", "s", 3e-7},     // ... what a barrier between two products takes beyond one of an empty loop
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
+    {"switch_s", "s", 2.5e-7},  // row_fused: reading goes on in the other matrix, per tile and change
+    {"unannounced_s", "s", 4e-7},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
+    {"guess_overhead_s", "s", 2e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
     {"first_byte_s", "s", 2e-7},       // from the start of a phase to its first weights
     {"prefetch_bytes", "B", 4096.0},   // level 2: loaded by a worker that waits at a barrier, of what it does after it
     {"imbalance", "1", 0.013},          // wait for the slowest of many workers, share of a phase
@@ -48,6 +52,7 @@ inline constexpr ModelField kModelFields[] = {
     {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
     {"split_stall_rate", "B/s", 7e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
     {"streams_stall_rate", "B/s", 3e10},  // ... with streams, whose kernel asks for nothing ahead
+    {"mixed_rate", "B/s", 2.4e11},      // of waiting where half of the lines come from main memory and half from a cache
     {"split_miss_s", "s", 1.5e-8},       // sign_split from main memory: per row piece, waiting for its first bytes
     {"batch_miss_s", "s", 5e-9},       // several tokens, not sign_split: per row of either product
     {"streams_miss_s", "s", 2e-8},     // ... with streams
@@ -56,7 +61,7 @@ inline constexpr ModelField kModelFields[] = {
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.16},              // relative half width of what the equations leave out, 90 %, weights from main memory
     {"cache_error", "1", 0.22},        // the same of weights in a cache
-    {"gap_error", "1", 0.03},          // the same of the difference of two schedules, share of the time
+    {"gap_error", "1", 0.0075},        // the same of the difference of two schedules that share most of their terms, share of the time
 };
 
 [[nodiscard]] constexpr const ModelField* find_model_field(std::string_view name) noexcept {

@@ -36,22 +36,41 @@ bool idle_workers_help(const Scenario& scenario, const Model& model) {
   return !is_gpu(model.machine) && large && units * walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype) >= kWorthSharingBytes;
 }
 
-/// Adds one product phase to the terms. Whole parts are dealt to workers: after the last full round some workers wait, or help.
-void add_phase(Terms& terms, const Demand& demand, const Scenario& scenario, double footprint, double tile_bytes,
+/// Adds one product phase to the terms, and returns what it takes. Whole parts are dealt to workers: after the last full round some workers wait, or help.
+double add_phase(Terms& terms, const PhaseDemand& both, const Scenario& scenario, double footprint, double tile_bytes,
                const Model& model) {
   const index_t parts = scenario.plan.parts;
   const int workers = worker_count(scenario, model);
-  const PhaseTime even = time_of(demand, 1.0, workers, footprint, tile_bytes, model);
+  const auto time = [&](double share, int busy_workers) {
+    if (is_gpu(model.machine)) return time_of(both.sum(), share, busy_workers, footprint, tile_bytes, model);
+    PhaseTime up = time_of(both.up, share, busy_workers, footprint, tile_bytes, model);
+    const PhaseTime down = time_of(both.down, share, busy_workers, footprint, tile_bytes, model);
+    up.stream += down.stream;
+    up.compute += down.compute;
+    return up;
+  };
+  const PhaseTime even = time(1.0, workers);
   terms.stream += even.stream;
   terms.compute += even.compute;
   terms.first_byte += model.first_byte;
   const int left = static_cast<int>(parts % workers);
   if (left > 0 && !idle_workers_help(scenario, model)) {
     const double part = 1.0 / static_cast<double>(parts);
-    const double last_round = time_of(demand, part * left, left, footprint, tile_bytes, model).total();
+    const double last_round = time(part * left, left).total();
     terms.imbalance += std::max(0.0, last_round - part * left * even.total());
   }
-  if (workers > 1) terms.imbalance += model.imbalance * even.total();
+  return even.total();
+}
+
+/// Equal workers do not end a phase at the same time. How far apart they are grows like the root of the phase's time, as independent
+/// disturbances add up: two phases of half the time wait 1.4 times as long as one.
+double wait_for_slowest(const std::vector<double>& phases, const Model& model) {
+  double all = 0, roots = 0;
+  for (const double seconds : phases) {
+    all += seconds;
+    roots += std::sqrt(seconds);
+  }
+  return model.imbalance * (is_gpu(model.machine) ? all : roots * std::sqrt(all));
 }
 
 double repair_s(const Scenario& scenario, const Structure& structure, const Statistics& bytes, double tile_bytes,
@@ -90,7 +109,8 @@ void add_boundaries(Terms& terms, const Scenario& scenario, const Model& model) 
   const double fork_join = thread_cost(model.machine.fork_join_s, model.threads) + wait;
   if (scenario.plan.launch == Launch::one_region) {
     terms.launch = fork_join;
-    terms.barrier = (phases - 2) * thread_cost(model.machine.barrier_s, model.threads);  // none before the reduction
+    const double barrier_wait = model.threads > 1 ? model_value(model.machine, "barrier_wait_s").value : 0.0;
+    terms.barrier = (phases - 2) * (thread_cost(model.machine.barrier_s, model.threads) + barrier_wait);  // none before the reduction
   } else {
     terms.launch = phases * fork_join;  // each join is the barrier
   }
@@ -121,10 +141,12 @@ Result<Prediction> predict_time(const Scenario& scenario, const Machine& machine
     } else if (Status status = add_gpu_boundaries(terms, scenario, machine, footprint); !status.ok()) {
       return status;
     }
+    std::vector<double> phases;
     for (int index = 0; index + 1 < phase_count(scenario.plan); ++index) {
-      const Demand demand = demand_of(phase_at(scenario.plan, index), scenario, *model, structure, bytes).sum();
-      add_phase(terms, demand, scenario, footprint, tile_bytes, *model);
+      const PhaseDemand demand = demand_of(phase_at(scenario.plan, index), scenario, *model, structure, bytes);
+      phases.push_back(add_phase(terms, demand, scenario, footprint, tile_bytes, *model));
     }
+    if (worker_count(scenario, *model) > 1) terms.imbalance += wait_for_slowest(phases, *model);
     terms.repair = repair_s(scenario, structure, bytes, tile_bytes, *model);
     terms.reduction += activations_s(scenario, bytes, *model);
 

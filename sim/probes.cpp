@@ -182,12 +182,13 @@ struct Share {
   std::size_t bytes = 0;  ///< of one thread
   std::int64_t passes = 1;
   std::size_t slices = 1, next_slice = 0;
+  std::size_t in_a_row = 2;  ///< samples before another working set takes its turn
   std::vector<double> samples;
 };
 
 // A call of a small layer takes tens of microseconds, and is known by its median: so are the samples, and their number.
 constexpr double kSampleSeconds = 3e-5, kLongestSampleSeconds = 1e-3;
-constexpr int kSamplesInARow = 8;
+constexpr double kSamplesInARow = 8, kFewestInARow = 3, kRowSeconds = 4e-3;
 
 /// A guess of 5 GB/s per thread keeps the first passes short; their time sets passes and slices.
 Share prepare(const std::byte* data, double working_set, int threads, ReadLoop read) {
@@ -198,6 +199,7 @@ Share prepare(const std::byte* data, double working_set, int threads, ReadLoop r
   const double pass = time_passes(data, share.bytes, first, threads, read) / static_cast<double>(first);
   share.passes = std::clamp<std::int64_t>(static_cast<std::int64_t>(kSampleSeconds / pass), 1, 1 << 24);
   share.slices = static_cast<std::size_t>(std::clamp(pass / kLongestSampleSeconds, 1.0, 8.0));
+  if (share.slices == 1) share.in_a_row = static_cast<std::size_t>(std::clamp(kRowSeconds / pass, kFewestInARow, kSamplesInARow));
   return share;
 }
 
@@ -288,8 +290,7 @@ std::vector<BandwidthSample> ReadProbe::sample(const std::vector<double>& workin
   for (int i = 0; i < repetitions; ++i) {
     for (Share& share : shares) {
       if (share.slices == 1) time_passes(memory_.data(), share.bytes, 2, threads_, read);  // into the caches
-      const std::size_t in_a_row = share.slices > 1 ? 2 : kSamplesInARow;
-      for (std::size_t k = 0; k < in_a_row; ++k) share.samples.push_back(sample_once(share, memory_.data(), threads_, read));
+      for (std::size_t k = 0; k < share.in_a_row; ++k) share.samples.push_back(sample_once(share, memory_.data(), threads_, read));
     }
   }
   std::vector<BandwidthSample> samples;

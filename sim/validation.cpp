@@ -42,8 +42,15 @@ double uncertainty_of(const ValidationPoint& a, const ValidationPoint& b, const 
   return has_terms ? gap_uncertainty_s(a.terms, b.terms, machine) : std::hypot(half_width(a), half_width(b));
 }
 
-double measured_spread(const ValidationPoint& a, const ValidationPoint& b) {
-  return 0.5 * std::hypot(a.measured_p90_s - a.measured_p10_s, b.measured_p90_s - b.measured_p10_s);
+/// unfused − fused as measured, and how far that may be off.
+struct MeasuredGap {
+  double seconds = 0, uncertainty_s = 0;
+};
+
+MeasuredGap measured_gap(const Pair& pair) {
+  const ValidationPoint &a = *pair.unfused, &b = *pair.fused;
+  if (a.paired_s > 0.0 && b.paired_s > 0.0) return {a.paired_s - b.paired_s, std::hypot(a.paired_ci90_s, b.paired_ci90_s)};
+  return {a.measured_s - b.measured_s, 0.5 * std::hypot(a.measured_p90_s - a.measured_p10_s, b.measured_p90_s - b.measured_p10_s)};
 }
 
 Choice simulators_choice(const Pair& pair, const Machine& machine) {
@@ -53,8 +60,8 @@ Choice simulators_choice(const Pair& pair, const Machine& machine) {
 
 /// What the measurement says; abstain when it cannot tell.
 Choice measured_choice(const Pair& pair) {
-  const double gap = gap_of(pair, &ValidationPoint::measured_s);
-  return std::abs(gap) > measured_spread(*pair.fused, *pair.unfused) ? by_sign(gap) : Choice::abstain;
+  const MeasuredGap gap = measured_gap(pair);
+  return std::abs(gap.seconds) > gap.uncertainty_s ? by_sign(gap.seconds) : Choice::abstain;
 }
 
 /// Right and taken decisions of one predictor.

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <random>
 #include <utility>
 
 #include "signsplit/reference.hpp"
@@ -48,6 +49,7 @@ struct Subject {
   std::size_t next_copy = 0;
   std::vector<float> first_y;                     // every later call must give the same bits
   Turns turns;
+  bool seldom = false;
 
   [[nodiscard]] bool alive() const { return result.error.empty(); }
   void fail(const Status& status) { result.error = status.message(); }
@@ -82,9 +84,10 @@ class Session {
   void add_vendor_copies(Subject& subject);
   Result<double> timed_turn(Subject& subject);
   void check_again(Subject& subject);
-  void turn(Subject& subject);
+  void turn(Subject& subject, int round);
   Status bandwidth_turn();
   void summarise(Subject& subject) const;
+  void pair();
   [[nodiscard]] double share_left_out() const;
 
   Problem problem_;
@@ -133,6 +136,7 @@ void Session::add(const CaseRequest& request) {
   subject.result.plan = request.plan;
   subject.result.exact_mask = request.exact_mask;
   subject.result.label = label_of(request);
+  subject.seldom = request.seldom;
   open(subject);
   subjects_.push_back(std::move(subject));
 }
@@ -251,33 +255,41 @@ void Session::check_again(Subject& subject) {
   }
 }
 
-void Session::turn(Subject& subject) {
+void Session::turn(Subject& subject, int round) {
   const Result<double> seconds = timed_turn(subject);
   if (!seconds) return subject.fail(seconds.status());
-  subject.turns.add(*seconds, watch_);
+  subject.turns.add(*seconds, watch_, static_cast<std::size_t>(round));
   check_again(subject);
 }
 
 Status Session::bandwidth_turn() {
   const Result<double> seconds = executor_->timed_read(rotation_, options_.residency);
   if (!seconds) return seconds.status();
-  reads_.add(*seconds, watch_);
+  reads_.add(*seconds, watch_, reads_.size());
   return {};
 }
 
-/// A, B, C, ..., read probe, A, B, C, ... until the budget is spent.
+/// A, B, C, ..., read probe, B, C, A, ... until the budget is spent. Every round in an order of its own: in one order for all, a case always
+/// came after the same other one, and on the same copies of the layer, and two cases of one schedule differed by 1 to 3 % (6 % near the
+/// capacity of a cache), which repeating did not show.
 Status Session::time_rounds() {
+  constexpr int kEveryRounds = 3;
+  std::vector<Subject*> order;
+  for (Subject& subject : subjects_) order.push_back(&subject);
+  std::mt19937_64 random(options_.seed);
   watch_.ask();
   const auto start = Clock::now();
   for (int round = 0; round < options_.min_rounds || seconds_since(start) < options_.budget_s; ++round) {
     const double spent = seconds_since(start) / std::max(options_.budget_s, 1e-9);
     report(0.35 + 0.65 * std::min(1.0, spent), "measuring");
     bool any = options_.measure_read_bandwidth;
-    for (Subject& subject : subjects_) {
-      if (!subject.alive()) continue;
-      turn(subject);
-      watch_.ask_if_due();
+    std::shuffle(order.begin(), order.end(), random);
+    for (Subject* subject : order) {
+      if (!subject->alive()) continue;
       any = true;
+      if (subject->seldom && round >= kEveryRounds && round % kEveryRounds != 0) continue;
+      turn(*subject, round);
+      watch_.ask_if_due();
     }
     if (options_.measure_read_bandwidth) {
       if (Status status = bandwidth_turn(); !status.ok()) return status;
@@ -297,6 +309,17 @@ void Session::summarise(Subject& subject) const {
   subject.result.p90_s = quantile(counted, 0.9);
   subject.result.samples = static_cast<int>(counted.size());
   subject.result.all_turns_median_s = quantile(subject.turns.all(), 0.5);
+}
+
+/// What the cases take beside each other.
+void Session::pair() {
+  std::vector<const Turns*> turns;
+  for (const Subject& subject : subjects_) turns.push_back(&subject.turns);
+  const std::vector<PairedMedian> medians = paired_medians(turns, watch_);
+  for (std::size_t i = 0; i < subjects_.size(); ++i) {
+    subjects_[i].result.paired_s = medians[i].seconds;
+    subjects_[i].result.paired_ci90_s = medians[i].ci90_s;
+  }
 }
 
 double Session::share_left_out() const {
@@ -322,6 +345,7 @@ MeasureResult Session::finish() {
     result.read_bandwidth_p90_Bps = layer_bytes() / quantile(reads, 0.1);
   }
   result.turns_left_out = share_left_out();
+  pair();
   for (Subject& subject : subjects_) {
     summarise(subject);
     result.cases.push_back(std::move(subject.result));

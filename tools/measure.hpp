@@ -19,6 +19,7 @@ struct CaseRequest {
   std::optional<Plan> plan = {};
   std::string vendor = {};
   bool exact_mask = false;  ///< of a plan on the CPU: with cpu::Options::exact_mask, its statistics included
+  bool seldom = false;      ///< takes a turn in the first three rounds and then in every third: the others are what is compared closely
   std::string name = {};  ///< what the case is called; empty: the plan's label, or the vendor's name
 };
 [[nodiscard]] std::string label_of(const CaseRequest& request);
@@ -49,6 +50,7 @@ struct CaseResult {
   double median_s = 0, p10_s = 0, p90_s = 0;
   int samples = 0;                ///< turns that count
   double all_turns_median_s = 0;  ///< whether they count or not
+  double paired_s = 0, paired_ci90_s = 0;  ///< paired_medians: to be compared with those of other cases; 0 when fewer than 3 turns count
   Statistics statistics;          ///< of one call; all zero for a vendor
   std::uint64_t bytes = 0;        ///< weight bytes read by one call (vendor: its own copy of the dense layer)
   bool same_bits_as_row_fused = false;

@@ -22,6 +22,7 @@ Json case_json(const CaseResult& one) {
             {"samples", one.samples},
             {"same_bits", one.same_bits_as_row_fused},
             {"plan", one.plan ? plan_json(*one.plan) : Json(nullptr)}};
+  if (one.paired_s > 0) json["paired_s"] = one.paired_s, json["paired_ci90_s"] = one.paired_ci90_s;
   if (one.all_turns_median_s != one.median_s) json["all_turns_median_s"] = one.all_turns_median_s;
   if (!one.error.empty()) json["error"] = one.error;
   return json;
@@ -72,6 +73,8 @@ CaseResult case_from(const Json& json, const Problem& problem) {
   one.p90_s = json.at("p90_s").get<double>();
   one.samples = json.at("samples").get<int>();
   one.all_turns_median_s = json.value("all_turns_median_s", one.median_s);
+  one.paired_s = json.value("paired_s", 0.0);
+  one.paired_ci90_s = json.value("paired_ci90_s", 0.0);
   one.same_bits_as_row_fused = json.at("same_bits").get<bool>();
   one.error = json.value("error", "");
   if (json.at("plan").is_null()) return one;

@@ -16,13 +16,13 @@ sim::TrialRunner trial_runner(cpu::Isa isa, std::uint64_t seed) {
     options.check_results = false;
     options.still = request.still;
     std::vector<CaseRequest> cases;
-    for (const Plan& plan : request.plans) cases.push_back({plan, {}});
+    for (const Plan& plan : request.plans) cases.push_back({.plan = plan, .seldom = plan.strategy == Strategy::sign_split});
     const Result<MeasureResult> measured = measure(request.problem, request.active, cases, options);
     if (!measured) return measured.status();
     std::vector<sim::TrialResult> results;
     for (const CaseResult& result : measured->cases) {
       if (!result.error.empty()) return invalid_argument(result.label + ": " + result.error);
-      results.push_back({result.median_s, result.p10_s, result.p90_s, result.statistics});
+      results.push_back({result.median_s, result.p10_s, result.p90_s, result.statistics, result.paired_s, result.paired_ci90_s});
     }
     return results;
   };

@@ -1,8 +1,39 @@
 #include "tools/turns.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace signsplit::tools {
+namespace {
+
+constexpr std::size_t kLeast = 3;  // turns that count, or a case has no median of its own
+
+/// Sorts. Empty: 0.
+double median_of(std::vector<double>& values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+/// Half the distance of the two order statistics between which the median of the distribution lies in 90 of 100 cases: n/2 ∓ 1.645·√n/2.
+double interval_of_median(const std::vector<double>& sorted) {
+  const double n = static_cast<double>(sorted.size()), below = std::max(0.0, std::floor(0.5 * n - 0.8225 * std::sqrt(n)));
+  const auto first = static_cast<std::size_t>(below);
+  return 0.5 * (sorted[sorted.size() - 1 - first] - sorted[first]);
+}
+
+/// What a round took of what it usually takes: the median over the cases whose turn counts.
+double level_of(std::span<const Turns* const> cases, const std::vector<PairedMedian>& own, std::size_t round, const Watch& watch) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const double seconds = cases[i]->counted_in(round, watch);
+    if (seconds > 0.0 && own[i].seconds > 0.0) ratios.push_back(seconds / own[i].seconds);
+  }
+  return median_of(ratios);
+}
+
+}  // namespace
 
 void Watch::ask() {
   if (!still_) return;
@@ -19,10 +50,9 @@ bool Watch::steady_after(std::size_t answer) const {
   return !still_ || (answer + 1 < answers_.size() && answers_[answer] && answers_[answer + 1]);
 }
 
-void Turns::add(double seconds, const Watch& watch) { turns_.push_back({seconds, watch.last()}); }
+void Turns::add(double seconds, const Watch& watch, std::size_t round) { turns_.push_back({seconds, watch.last(), round}); }
 
 std::vector<double> Turns::counted(const Watch& watch) const {
-  constexpr std::size_t kLeast = 3;
   std::vector<double> seconds;
   for (const Turn& turn : turns_) {
     if (watch.steady_after(turn.answer)) seconds.push_back(turn.seconds);
@@ -39,8 +69,39 @@ std::vector<double> Turns::all() const {
   return seconds;
 }
 
+double Turns::counted_in(std::size_t round, const Watch& watch) const {
+  const auto turn = std::lower_bound(turns_.begin(), turns_.end(), round, [](const Turn& one, std::size_t wanted) { return one.round < wanted; });
+  return turn != turns_.end() && turn->round == round && watch.steady_after(turn->answer) ? turn->seconds : 0.0;
+}
+
 std::size_t Turns::unsteady(const Watch& watch) const {
   return static_cast<std::size_t>(std::count_if(turns_.begin(), turns_.end(), [&](const Turn& turn) { return !watch.steady_after(turn.answer); }));
+}
+
+std::vector<PairedMedian> paired_medians(std::span<const Turns* const> cases, const Watch& watch) {
+  std::vector<PairedMedian> medians(cases.size());
+  std::vector<std::vector<double>> turns(cases.size());
+  std::size_t rounds = 0;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    rounds = std::max(rounds, cases[i]->rounds());
+    for (std::size_t round = 0; round < cases[i]->rounds(); ++round) {
+      if (const double seconds = cases[i]->counted_in(round, watch); seconds > 0.0) turns[i].push_back(seconds);
+    }
+    if (turns[i].size() >= kLeast) medians[i].seconds = median_of(turns[i]);
+    turns[i].clear();
+  }
+  for (std::size_t round = 0; round < rounds; ++round) {
+    const double level = level_of(cases, medians, round, watch);
+    for (std::size_t i = 0; i < cases.size() && level > 0.0; ++i) {
+      if (const double seconds = cases[i]->counted_in(round, watch); seconds > 0.0) turns[i].push_back(seconds / level);
+    }
+  }
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (turns[i].size() < kLeast) continue;
+    medians[i].seconds = median_of(turns[i]);
+    medians[i].ci90_s = interval_of_median(turns[i]);
+  }
+  return medians;
 }
 
 }  // namespace signsplit::tools

@@ -24,6 +24,8 @@ sim::ValidationPoint validation_point(const std::string& group, const sim::Scena
           .measured_s = turns == TurnsOf::steady ? measured.median_s : measured.all_turns_median_s,
           .measured_p10_s = measured.p10_s,
           .measured_p90_s = measured.p90_s,
+          .paired_s = turns == TurnsOf::steady ? measured.paired_s : 0.0,
+          .paired_ci90_s = measured.paired_ci90_s,
           .candidate = scenario.plan.strategy != Strategy::sign_split,
           .terms = predicted.terms};
 }

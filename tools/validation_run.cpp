@@ -141,7 +141,7 @@ class PredictionsFile {
 Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
                     PredictionsFile& file, const MeasureProgress& progress) {
   std::vector<CaseRequest> requests;
-  for (const Plan& plan : group.plans) requests.push_back({plan, {}});
+  for (const Plan& plan : group.plans) requests.push_back({.plan = plan, .seldom = plan.strategy == Strategy::sign_split});
   for (const std::string& vendor : options.vendors) requests.push_back({std::nullopt, vendor});
   MeasureOptions measure_options = options.measure;
   measure_options.residency = group.request.residency;
@@ -349,6 +349,8 @@ Json validation_json(const ValidationRun& run) {
                       {"measured_s", p.measured_s},
                       {"measured_p10_s", p.measured_p10_s},
                       {"measured_p90_s", p.measured_p90_s},
+                      {"paired_s", p.paired_s},
+                      {"paired_ci90_s", p.paired_ci90_s},
                       {"roofline_s", p.roofline_s},
                       {"roofline_launch_s", p.roofline_launch_s}});
   }

@@ -58,9 +58,27 @@ TEST_CASE("main memory at half speed: its end of the curve halves, the own cache
   check_close(dram_bandwidth(now, 2), 10e9);
 }
 
+TEST_CASE("between the first and the last working set that was read the curve is what was read") {
+  const Machine machine = sample_machine();  // of two threads: points at 20 kB, 2 MB and 100 MB
+  Reading reading = reading_of_two_threads();
+  reading.read_bandwidth = {{1e6, 2, 150e9, 0}, {4e6, 2, 140e9, 0}, {1e8, 2, 10e9, 0}};
+  const Machine now = as_of_now(machine, reading);
+  std::vector<double> sets, rates;
+  for (const BandwidthPoint& point : now.read_bandwidth) {
+    if (point.threads == 2) sets.push_back(point.working_set_bytes), rates.push_back(point.bytes_per_s);
+  }
+  CHECK(sets == std::vector<double>{2e4, 1e6, 4e6, 1e8});
+  CHECK(rates == std::vector<double>{200e9, 150e9, 140e9, 10e9});
+  for (std::size_t i = 0; i < 3; ++i) CHECK(now.read_bandwidth[i] == machine.read_bandwidth[i]);  // of one thread
+  reading.threads = 3;
+  for (BandwidthPoint& point : reading.read_bandwidth) point.threads = 3;
+  CHECK(as_of_now(machine, reading).read_bandwidth == machine.read_bandwidth);  // a curve that the profile does not have
+}
+
 TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, and nothing of one thread") {
   Machine machine = sample_machine();
   machine.model["thread_wait_s"].value = 1e-6;
+  machine.model["barrier_wait_s"].value = 4e-7;
   machine.model["exchange_rate"].value = 8e9;
   machine.model["push_overhead_s"].value = 3e-8;
   Reading reading = reading_of_two_threads();
@@ -71,6 +89,7 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
   CHECK(thread_cost(now.fork_join_s, 2) == 2.0 * thread_cost(machine.fork_join_s, 2));
   CHECK(thread_cost(now.barrier_s, 2) == 3.0 * thread_cost(machine.barrier_s, 2));
   CHECK(model_value(now, "thread_wait_s").value == 2e-6);
+  CHECK(model_value(now, "barrier_wait_s").value == 8e-7);
   CHECK(model_value(now, "exchange_rate").value == 4e9);
   CHECK(model_value(now, "push_overhead_s").value == 3e-8);  // each core's own
   CHECK(now.rates == machine.rates);
@@ -80,12 +99,14 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
 TEST_CASE("a core at half its clock: rates halve, what a core does by itself takes twice as long") {
   Machine machine = sample_machine();
   machine.model["thread_wait_s"].value = 1e-6;
+  machine.model["barrier_wait_s"].value = 1e-7;
   machine.model["push_overhead_s"].value = 3e-8;
   Reading reading = reading_of_two_threads();
   reading.fma_per_s = 0.5 * kernel_rate(machine, "avx2", "fma_f32")->value;
   const Machine now = as_of_now(machine, reading);
   CHECK(kernel_rate(now, "avx2", "up_bf16")->value == 0.5 * kernel_rate(machine, "avx2", "up_bf16")->value);
   CHECK(model_value(now, "push_overhead_s").value == 6e-8);
+  CHECK(model_value(now, "barrier_wait_s").value == 1e-7);
   CHECK(model_value(now, "thread_wait_s").value == 1e-6);
 }
 
@@ -121,8 +142,8 @@ TEST_CASE("a probe reads what it owns, and refuses what is not there") {
   const Reading reading = probe->take();
   CHECK(reading.threads == 1);
   CHECK(reading.isa == "scalar");
-  REQUIRE(reading.read_bandwidth.size() == 4);
-  for (std::size_t i = 0; i < 4; ++i) {
+  REQUIRE(reading.read_bandwidth.size() == 7);
+  for (std::size_t i = 0; i < 7; ++i) {
     CHECK(reading.read_bandwidth[i].bytes_per_s > 0);
     if (i > 0) CHECK(reading.read_bandwidth[i].working_set_bytes > reading.read_bandwidth[i - 1].working_set_bytes);
   }

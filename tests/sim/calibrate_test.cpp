@@ -104,6 +104,58 @@ TEST_CASE("a trial that went wrong does not carry a parameter away") {
   }
 }
 
+TEST_CASE("the error of a gap is what plans that differ in being fused alone are off beside each other, measuring apart") {
+  const Machine truth = known_machine();
+  std::vector<Trial> trials = pretend_all(truth);
+  trials.resize(10);
+  const auto gap_error = [&](double off, double ci90) {
+    double sign = 1.0;
+    for (Trial& trial : trials) {
+      for (std::size_t plan = 0; plan < trial.results.size(); ++plan) {
+        TrialResult& result = trial.results[plan];
+        const bool unfused = trial.request.plans[plan].strategy == Strategy::unfused;
+        result.paired_s = result.median_s * (unfused ? 1.0 + sign * off : 1.0);
+        result.paired_ci90_s = ci90 * result.median_s;
+      }
+      sign = -sign;
+    }
+    Machine fitted = truth;
+    fit_all(fitted, "avx2", trials);
+    return fitted.model.at("gap_error").value;
+  };
+  CHECK(gap_error(0.0, 0.0) == 0.0075);  // the floor
+  const double off = gap_error(0.1, 0.0);
+  CHECK(off > 0.05);  // a tenth, half of the time more and half less: nothing fits
+  CHECK(off < 0.15);
+  CHECK(gap_error(0.1, 0.2) == 0.0075);  // what measuring leaves open is no error of the model
+  for (Trial& trial : trials) {
+    for (TrialResult& result : trial.results) result.paired_s = 0.0;
+  }
+  Machine fitted = truth;
+  fit_all(fitted, "avx2", trials);
+  CHECK(fitted.model.at("gap_error").value == 0.0075);
+}
+
+TEST_CASE("what medians hide, plans beside each other tell: the cost of changing the matrix") {
+  Machine truth = known_machine();
+  truth.model["switch_s"].value = 1e-6;  // four times what is assumed
+  std::vector<Trial> trials = pretend_all(truth);
+  for (Trial& trial : trials) {
+    for (TrialResult& result : trial.results) {
+      result.paired_s = result.median_s, result.paired_ci90_s = 1e-3 * result.median_s;
+      result.p10_s = 0.3 * result.median_s, result.p90_s = 3.0 * result.median_s;  // of which little is known
+    }
+  }
+  Machine fitted = known_machine();
+  fit_all(fitted, "avx2", trials);
+  CHECK(fitted.model.at("switch_s").value > 7e-7);
+  for (Trial& trial : trials) {
+    for (TrialResult& result : trial.results) result.paired_s = 0.0;
+  }
+  fit_all(fitted, "avx2", trials);
+  CHECK(fitted.model.at("switch_s").value < 7e-7);
+}
+
 TEST_CASE("a trial is judged on the machine as it was") {
   const Machine truth = known_machine();
   Trial trial = trial_requests(2, true).back();

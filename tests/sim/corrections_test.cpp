@@ -129,17 +129,23 @@ TEST_CASE("a thread reads main memory no faster than its kernels ask for it; a c
   close(stream(machine, Residency::warm), 4.0 * 256 * 256 / 200e9);
 }
 
-TEST_CASE("a layer called again: all of it must fit, and what the cores' own caches hold comes from there") {
+TEST_CASE("a layer called again: all of it must fit, and the parts that the cores' own caches hold come from there") {
   Machine machine = test::sample_machine();
   machine.levels = {{"L2", {1e6, "B", Kind::measured, "by hand", 0.0}, 1, 64}, {"L3", {8e6, "B", Kind::measured, "by hand", 0.0}, 2, 64}};
-  const double weights = 16e6, own = 2e6;
+  const double weights = 16e6;
   const Problem problem = dense(1000, 2000, DType::f32);  // rows are padded to 1024: 16.384 MB
   const double layer = weights * 1.024;
   const double curve = 200e9 * std::pow(0.1, std::log(layer / 2e6) / std::log(1e8 / 2e6));
-  const double seconds_per_byte = own / layer / 200e9 + (1.0 - own / layer) / curve;
-  const auto stream = [&](bool skip) { return predicted(problem, two_parts(problem, Strategy::row_fused, skip), machine, {.active = 0.5}, Residency::warm).terms.stream; };
-  CHECK(test::within(stream(false), layer * seconds_per_byte, 1e-12));
-  CHECK(test::within(stream(true), 0.75 * layer * seconds_per_byte, 1e-12));  // another token may open any of the rows
+  const auto stream = [&](Strategy strategy, index_t parts, bool skip) {
+    Plan plan = default_plan(problem, strategy, skip);
+    plan.parts = parts;
+    return predicted(problem, plan, machine, {.active = 0.5}, Residency::warm).terms.stream;
+  };
+  const double two_of_32 = 2.0 / 32 / 200e9 + 30.0 / 32 / curve;  // each core's cache holds one part of 0.512 MB, and not two
+  CHECK(test::within(stream(Strategy::row_fused, 32, false), layer * two_of_32, 1e-12));
+  CHECK(test::within(stream(Strategy::row_fused, 32, true), 0.75 * layer * two_of_32, 1e-12));  // another token may open any of the rows
+  CHECK(test::within(stream(Strategy::row_fused, 16, false), layer / curve, 1e-12));  // none of 1.024 MB
+  CHECK(test::within(stream(Strategy::unfused, 32, false), layer / curve, 1e-12));    // W1 follows W2
 }
 
 TEST_CASE("sign_split has rates of its own for pieces of rows, and its streams for every token anew") {
@@ -222,12 +228,75 @@ TEST_CASE("pieces of sign_split wait for main memory, where nothing asked for th
   Plan streams = default_sign_split_plan(problem, Variant::streams, Repair::selective, false, 1);
   streams.parts = 2;
   const auto q = predicted(problem, streams, sample_with({{"streams_stall_rate", 5e9}}), {.active = 1.0, .pushed = 1.0, .down_again = 0.0, .repaired = 0.0});
-  CHECK(test::within(q.terms.stream + q.terms.compute, (2.0 * kElements / 10e9 + 4.0 * kElements / 5e9) / 2, 1e-9));
+  // Of the streams for product 1 alone: product 2 is as long as its stream.
+  CHECK(test::within(q.terms.stream + q.terms.compute, (kElements / 10e9 + 2.0 * kElements / 5e9) / 2 + 2.0 * kElements / 20e9, 1e-9));
+  const auto r = predicted(problem, streams, sample_with({{"split_stall_rate", 5e9}}), {.active = 1.0, .pushed = 1.0, .down_again = 0.0, .repaired = 0.0});
+  CHECK(test::within(r.terms.stream + r.terms.compute, q.terms.stream + q.terms.compute, 1e-9));
   const Problem small = dense(256, 256, DType::bf16);
   Plan cached = default_sign_split_plan(small, Variant::telescoping, Repair::none, false, 1);
   cached.parts = 2;
   CHECK(predicted(small, cached, sample_with({{"split_miss_s", 1e-6}, {"split_stall_rate", 1.0}}), {}, Residency::warm).terms.compute ==
         predicted(small, cached, test::sample_machine(), {}, Residency::warm).terms.compute);
+}
+
+TEST_CASE("reading begins anew: at changes of the matrix, at tiles of gathered rows that nothing asked for, in main memory") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const auto more = [&](const char* name, Strategy strategy, bool skip, Residency residency = Residency::cold) {
+    Plan plan = two_parts(problem, strategy, skip);
+    plan.hidden_tile = 256;  // eight tiles in each part
+    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, residency).terms.compute; };
+    return compute(sample_with({{name, 1e-6}})) - compute(test::sample_machine());
+  };
+  CHECK(test::within(more("switch_s", Strategy::row_fused, false), 2 * 8e-6, 1e-9));  // to W2 and back, side by side in both parts
+  CHECK(test::within(more("switch_s", Strategy::row_fused, true), 2 * 8e-6, 1e-9));
+  CHECK(more("switch_s", Strategy::unfused, false) == 0.0);
+  CHECK(test::within(more("unannounced_s", Strategy::unfused, true), 8e-6, 1e-9));
+  CHECK(more("unannounced_s", Strategy::unfused, false) == 0.0);
+  CHECK(more("unannounced_s", Strategy::row_fused, true) == 0.0);
+  CHECK(more("switch_s", Strategy::row_fused, false, Residency::warm) < 0.8 * 2 * 8e-6);  // 16 MB: some of it from the cache
+}
+
+TEST_CASE("who asks early for open rows finds out early which they are") {
+  Problem problem = dense(256, 256, DType::bf16);
+  const auto more = [&](Strategy strategy, bool skip) {
+    const Plan plan = two_parts(problem, strategy, skip);
+    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, Residency::warm).terms.compute; };
+    return compute(sample_with({{"guess_overhead_s", 1e-6}})) - compute(test::sample_machine());
+  };
+  CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
+  CHECK(more(Strategy::row_fused, false) == 0.0);
+  CHECK(more(Strategy::unfused, true) == 0.0);
+  problem.gated = true;  // then it is about rows of W1, in either
+  CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
+  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
+  problem.batch = 4;
+  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
+}
+
+TEST_CASE("between a cache and main memory the lines of both are mixed: shares by the curve, and waits where they are equal") {
+  // 200 GB/s up to 2 MB, 20 GB/s at 100 MB.
+  const Machine machine = test::sample_machine();
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const double bytes = 4.0 * kElements, curve = bandwidth(machine, 2, bytes), missed = (1 / curve - 1 / 200e9) / (1 / 20e9 - 1 / 200e9);
+  REQUIRE(missed > 0.1);
+  REQUIRE(missed < 0.9);
+  const auto terms = [&](std::initializer_list<std::pair<const char*, double>> model) {
+    return predicted(problem, two_parts(problem, Strategy::row_fused), sample_with(model), {}, Residency::warm).terms;
+  };
+  CHECK(test::within(terms({{"stream_efficiency", 0.5}}).stream, bytes * (missed / 10e9 + (1 - missed) / 200e9), 1e-9));
+  CHECK(test::within(terms({{"cache_efficiency", 0.5}}).stream, bytes * (missed / 20e9 + (1 - missed) / 100e9), 1e-9));
+  CHECK(test::within(terms({{"mixed_rate", 1e10}}).compute - terms({}).compute, std::sqrt(missed * (1 - missed)) * bytes * (1e-10 - 1e-18) / 2, 1e-9));
+  CHECK(predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"mixed_rate", 1e10}})).terms.compute == 0.0);  // cold
+}
+
+TEST_CASE("two phases wait for the slowest worker longer than one of their time; a barrier between them waits besides") {
+  const Problem problem = dense(1024, 4096, DType::bf16);
+  const Machine machine = sample_with({{"imbalance", 0.01}, {"barrier_wait_s", 3e-6}});
+  const Terms fused = predicted(problem, two_parts(problem, Strategy::row_fused), machine).terms, unfused = predicted(problem, two_parts(problem, Strategy::unfused), machine).terms;
+  CHECK(test::within(fused.imbalance, 0.01 * fused.stream, 1e-12));
+  CHECK(test::within(unfused.imbalance, 0.01 * std::sqrt(2.0) * unfused.stream, 1e-12));
+  CHECK(fused.barrier == 0.0);
+  CHECK(test::within(unfused.barrier, 1e-6 + 3e-6, 1e-12));
 }
 
 TEST_CASE("several tokens from main memory: rows are waited for, and so are jumps, beside which no arithmetic goes on") {
@@ -305,8 +374,8 @@ TEST_CASE("efficiencies: of main memory, of a cache, and by what a call reads an
   Activity activity;
   activity.repaired = 0.0;
   const Terms terms = predicted(large, split, test::sample_machine(), activity, Residency::warm).terms;
-  const double weights = 4.0 * kElements, own = 65536;  // which are in the first-level caches
-  CHECK(test::within(terms.stream, own / 200e9 + (weights - own) / bandwidth(test::sample_machine(), 2, weights), 1e-12));
+  const double weights = 4.0 * kElements;
+  CHECK(test::within(terms.stream, weights / bandwidth(test::sample_machine(), 2, weights), 1e-12));
 }
 
 TEST_CASE("matrices too small for a huge page come from main memory more slowly, and from a cache as ever") {

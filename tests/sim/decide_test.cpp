@@ -41,13 +41,14 @@ TEST_CASE("the best of each kind are compared") {
 TEST_CASE("keep unfused, and gaps inside the uncertainty") {
   const std::vector<LabelledPrediction> cases{labelled("fused", true, 1.05e-3, 0), labelled("unfused", false, 1e-3, 0)};
   CHECK(decide(cases, with_gap_error(0.01))->verdict == Verdict::keep_unfused);
-  const auto close = decide(cases, with_gap_error(0.20));
+  const auto close = decide(cases, with_gap_error(0.05));
   CHECK(close->verdict == Verdict::too_close);
   CHECK(close->winner == "unfused");
-  // The terms differ by 1 / 21 of the slower time: of the gap's error a quarter counts, and of the rest what that is of a fifth.
-  CHECK(close->uncertainty_s >= (0.25 + 0.75 * 5.0 / 21.0) * 0.20 * 1.05e-3 * (1 - 0x1p-40));
+  // The terms differ by 1 / 21 of the slower time: the gap's error counts once, and three times more what that is of a fifth.
+  CHECK(close->uncertainty_s >= (1.0 + 3.0 * 5.0 / 21.0) * 0.05 * 1.05e-3 * (1 - 0x1p-40));
+  CHECK(close->uncertainty_s < 2.0 * 0.05 * 1.05e-3);
   const std::vector<LabelledPrediction> apart{labelled("fused", true, 1.5e-3, 0), labelled("unfused", false, 1e-3, 0)};
-  CHECK(decide(apart, with_gap_error(0.20))->uncertainty_s >= 0.20 * 1.5e-3);
+  CHECK(decide(apart, with_gap_error(0.05))->uncertainty_s >= 4.0 * 0.05 * 1.5e-3);
   const std::vector<LabelledPrediction> equal{labelled("fused", true, 1e-3, 0), labelled("unfused", false, 1e-3, 0)};
   CHECK(decide(equal, with_gap_error(0.0))->verdict == Verdict::too_close);
 }

@@ -70,6 +70,21 @@ TEST_CASE("summary of hand-worked points") {
   CHECK(s.coverage_90 == 5.0 / 9);  // a, a, b: 90..110 holds neither 100 of [81, 99] nor 90 of [90, 110] less rounding
 }
 
+TEST_CASE("what was measured beside each other decides, within its interval") {
+  auto some = points();
+  for (std::size_t i = 4; i < 6; ++i) some[i].paired_s = some[i].measured_s, some[i].paired_ci90_s = 0.3;
+  CHECK(summarise(some, machine()).decided == 3);  // c, 0.5 apart, uncertain by 0.3·√2
+  some[4].paired_ci90_s = 0.5;
+  CHECK(summarise(some, machine()).decided == 2);
+  some[4].paired_ci90_s = 0.3;
+  some[4].paired_s = 101;  // fused is the slower one: the prediction is wrong
+  const ValidationSummary s = summarise(some, machine());
+  CHECK(s.decided == 3);
+  check_close(s.decision_accuracy, 1.0 / 3);
+  some[5].paired_s = 0;  // of one alone nothing is known
+  CHECK(summarise(some, machine()).decided == 2);
+}
+
 TEST_CASE("naive predictors") {
   const auto naive = summarise(points(), machine()).naive;
   // Decidable: a (fuse), b (keep), d (fuse). roofline ties on a, c and d, and says keep on b.

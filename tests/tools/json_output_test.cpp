@@ -66,7 +66,7 @@ TEST_CASE("a validation has exactly the promised keys") {
   const Json json = validation_json(run);
   CHECK(keys(json) == Names{"points", "summary"});
   CHECK(keys(json["points"][0]) == Names{"group", "label", "fused", "predicted_s", "low_s", "high_s", "measured_s",
-                                         "measured_p10_s", "measured_p90_s", "roofline_s", "roofline_launch_s"});
+                                         "measured_p10_s", "measured_p90_s", "paired_s", "paired_ci90_s", "roofline_s", "roofline_launch_s"});
   CHECK(keys(json["summary"]) == Names{"points", "groups", "decided", "decision_accuracy", "abstain_rate", "abstain_where_measurable", "mape", "p95_ape", "bias",
                                        "gap_median_abs_s", "coverage_90", "any_two_schedules", "regret_mean", "regret_worst",
                                        "strategies", "naive", "without_probe", "same_run_bandwidth", "all_turns", "steadiness"});

@@ -95,6 +95,22 @@ TEST_CASE("cold rotates through layers, and every timed output is still checked"
   CHECK(measured->cases[0].samples == 2);
 }
 
+TEST_CASE("a case of which little is asked takes a turn in the first three rounds and in every third") {
+  const Problem problem = small(1, false);
+  auto cases = requests({default_plan(problem, Strategy::row_fused), default_plan(problem, Strategy::unfused)});
+  cases[1].seldom = true;
+  MeasureOptions options = quick();
+  options.min_rounds = 10;
+  const auto measured = measure(problem, 0.3, cases, options);
+  REQUIRE_MESSAGE(measured.ok(), measured.message());
+  CHECK(measured->cases[0].samples == 10);
+  CHECK(measured->cases[1].samples == 6);  // 0, 1, 2, 3, 6, 9
+  for (const CaseResult& one : measured->cases) {
+    CHECK(one.paired_s > 0);
+    CHECK(one.paired_ci90_s >= 0);
+  }
+}
+
 TEST_CASE("a case that cannot run says why, and the others go on") {
   const Problem problem = small(1, true);
   Plan wrong = default_plan(problem, Strategy::row_fused);

@@ -163,15 +163,15 @@ TEST_CASE("turns count between two answers that are yes, and measured times of a
   for (int i = 0; i < 5; ++i) {
     watch.ask();
     if (i == 4) break;
-    turns.add(4.0 - i, watch);
-    turns.add(14.0 - i, watch);
+    turns.add(4.0 - i, watch, static_cast<std::size_t>(2 * i));
+    turns.add(14.0 - i, watch, static_cast<std::size_t>(2 * i + 1));
   }
   CHECK(turns.size() == 8);
   CHECK(turns.unsteady(watch) == 4);
   CHECK(turns.counted(watch) == std::vector<double>{1, 4, 11, 14});
   CHECK(turns.all() == std::vector<double>{1, 2, 3, 4, 11, 12, 13, 14});
   Turns last;  // nobody asked after them
-  for (const double seconds : {3.0, 1.0, 2.0, 5.0}) last.add(seconds, watch);
+  for (const double seconds : {3.0, 1.0, 2.0, 5.0}) last.add(seconds, watch, last.size());
   CHECK(last.unsteady(watch) == 4);
   CHECK(last.counted(watch) == std::vector<double>{1, 2, 3, 5});  // all, when fewer than three count
   const Watch nobody({});
@@ -184,6 +184,8 @@ TEST_CASE("turns count between two answers that are yes, and measured times of a
   one.label = label(*one.plan);
   one.median_s = one.p10_s = one.p90_s = 2e-6;
   one.all_turns_median_s = 3e-6;
+  one.paired_s = 2.1e-6;
+  one.paired_ci90_s = 1e-7;
   group.measured.cases = {one};
   group.measured.turns_left_out = 0.25;
   const Measurements kept{"quick", "today", "scalar", 1, sim::detect_host(), {group}};
@@ -193,7 +195,63 @@ TEST_CASE("turns count between two answers that are yes, and measured times of a
   REQUIRE_MESSAGE(read.ok(), read.message());
   CHECK(read->groups[0].measured.turns_left_out == 0.25);
   CHECK(replay(*read, read->machine)[0].measured_s == 2e-6);
+  CHECK(replay(*read, read->machine)[0].paired_s == 2.1e-6);
+  CHECK(replay(*read, read->machine)[0].paired_ci90_s == 1e-7);
   CHECK(replay(*read, read->machine, Knows::reading, TurnsOf::all)[0].measured_s == 3e-6);
+}
+
+TEST_CASE("medians beside each other are without what a whole round took, and their interval is one of order statistics") {
+  const Watch nobody({});
+  const double level[] = {1, 4, 1, 2, 1, 8, 1};  // how slow the machine was
+  Turns a, b, c, few;
+  for (std::size_t round = 0; round < 7; ++round) {
+    a.add(10 * level[round], nobody, round);
+    b.add(20 * level[round], nobody, round);
+    if (round % 2 == 1) c.add(30 * level[round], nobody, round);  // only while it was slow
+    if (round < 2) few.add(5, nobody, round);
+  }
+  const Turns* const cases[] = {&a, &b, &c, &few};
+  const auto paired = paired_medians(cases, nobody);
+  REQUIRE(paired.size() == 4);
+  CHECK(paired[0].seconds == 10);
+  CHECK(paired[1].seconds == 20);
+  CHECK(paired[0].ci90_s == 0);
+  // By itself c has the median 120, at a level of 4. The round at level 2 takes 0.5 of that and twice the others' medians: the level of all
+  // three is 2; and so on.
+  CHECK(paired[2].seconds == 30);
+  CHECK(paired[3].seconds == 0);  // two turns
+  CHECK(paired[3].ci90_s == 0);
+
+  Turns alone;  // every round is as fast as its only case: nothing is left but the median
+  for (const double seconds : {5.0, 1.0, 9.0}) alone.add(seconds, nobody, alone.size());
+  const Turns* const one[] = {&alone};
+  CHECK(paired_medians(one, nobody)[0].seconds == 5);
+  Turns noisy, calm, calm_too;
+  for (std::size_t round = 0; round < 16; ++round) {
+    noisy.add(static_cast<double>((round * 7) % 16 + 1), nobody, round);  // 1 to 16
+    calm.add(1, nobody, round);
+    calm_too.add(1, nobody, round);
+  }
+  const Turns* const three[] = {&noisy, &calm, &calm_too};
+  const auto medians = paired_medians(three, nobody);
+  CHECK(medians[0].seconds == 8.5);
+  CHECK(medians[0].ci90_s == 0.5 * (12 - 5));  // of 16 the fifth and the twelfth: 8 ∓ 0.8225·4 is 4.71
+  CHECK(medians[1].ci90_s == 0);
+
+  std::vector<bool> answers{true, true, false, false};
+  std::size_t asked = 0;
+  Watch watch([&] { return answers.at(asked++); });
+  watch.ask();
+  Turns half;
+  for (std::size_t round = 0; round < 3; ++round) half.add(2, watch, round);
+  watch.ask();
+  for (std::size_t round = 3; round < 9; ++round) half.add(100, watch, round);  // the machine was another one
+  watch.ask();
+  watch.ask();
+  const Turns* const these[] = {&half};
+  CHECK(half.counted_in(1, watch) == 2);
+  CHECK(half.counted_in(4, watch) == 0);
+  CHECK(paired_medians(these, watch)[0].seconds == 2);
 }
 
 TEST_CASE("the bandwidth beside the schedules tells drift from model, for weights from main memory only") {

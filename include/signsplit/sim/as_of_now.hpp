@@ -21,10 +21,11 @@ struct Reading {
 
 /// The profile scaled to a reading: m is measured now, p is what the profile says of the same.
 ///
-/// * read_bandwidth, the curve of as many threads: each point times m / p, interpolated in the logarithms between the points that
-///   were read; as it is up to the last cache but one of all these threads, which no neighbour shares.
+/// * read_bandwidth, the curve of as many threads: the points that were read stand in place of its own between the first and the last of
+///   them. Its other points times m / p, interpolated in the logarithms; as it is up to the last cache but one of all these threads,
+///   which no neighbour shares.
 /// * fork_join and barrier of more than one thread: times m / p of each. What else goes from core to core takes m / p of fork_join
-///   longer: model.thread_wait_s and model.exchange_rate.
+///   longer: model.thread_wait_s, model.barrier_wait_s and model.exchange_rate.
 /// * Rates: times m / p of fma_f32; the model's other seconds divided by it.
 [[nodiscard]] Machine as_of_now(const Machine& machine, const Reading& reading);
 
@@ -40,7 +41,7 @@ class NowProbe {
  public:
   /// Errors: an instruction set or a number of threads that is not there; no memory.
   [[nodiscard]] static Result<NowProbe> make(const Machine& machine, int threads, const std::string& isa);
-  /// About a tenth of a second.
+  /// About a sixth of a second.
   [[nodiscard]] Reading take() const;
   /// Whether the machine is still that of a reading (same_machine), by fork and join and, if asked for, by 8 MB of main memory alone: a
   /// tenth of a millisecond, or a quarter. Small enough to ask between calls that are timed.

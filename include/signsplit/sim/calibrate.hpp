@@ -27,6 +27,7 @@ struct TrialRequest {
 struct TrialResult {
   double median_s = 0, p10_s = 0, p90_s = 0;
   Statistics statistics;
+  double paired_s = 0, paired_ci90_s = 0;  ///< median beside the other plans of the trial, without what slowed a whole round; 0: not known
 };
 using TrialRunner = std::function<Result<std::vector<TrialResult>>(const TrialRequest&)>;
 

@@ -18,13 +18,14 @@ struct ValidationPoint {
   double predicted_s = 0, low_s = 0, high_s = 0;
   double roofline_s = 0, roofline_launch_s = 0;
   double measured_s = 0, measured_p10_s = 0, measured_p90_s = 0;
+  double paired_s = 0, paired_ci90_s = 0;  ///< measured beside the group's other points, drift between rounds taken out; 0: it was not
   bool candidate = false;  ///< one that the planner may choose: its regret is over these
   Terms terms = {};  ///< of the prediction: what two schedules share cancels when they are compared. All zero: nothing cancels.
 };
 
-/// How well a predictor decides fused against unfused, group by group. A group counts when it holds both kinds. It is
-/// decidable when its measured best fused and best unfused times differ by more than their spread,
-/// ½·√((p90 − p10)²_fused + (p90 − p10)²_unfused).
+/// How well a predictor decides fused against unfused, group by group. A group counts when it holds both kinds. It is decidable when its
+/// best fused and best unfused times differ by more than the 90 % interval of that difference, √(ci90²_fused + ci90²_unfused) of what both
+/// took beside each other; where that is not known, by more than their spread, ½·√((p90 − p10)²_fused + (p90 − p10)²_unfused).
 struct DecisionScore {
   double decision_accuracy = 0;  ///< right decisions among those taken on decidable groups, 0..1; 0 when there were none
   double abstain_rate = 0;       ///< share of all groups that it called too close
