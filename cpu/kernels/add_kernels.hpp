@@ -70,42 +70,43 @@ inline void add_rows_of_token(const AddRows& a) {
 // the rows' lines then conflict in that cache. docs/cpu-speed.md lists what else did not help.
 
 /// Vectors of columns that a step takes: a line of weights, where the registers that addresses take allow it.
-template <class L, class T, int B>
+template <class L, class T, int B, bool kMany = false>
 constexpr int add_vectors() {
   constexpr int in_line = 64 / (L::width * static_cast<int>(sizeof(T)));
-  return B > 4 || in_line == 0 || !L::asks_next ? 1 : in_line;
+  return (kMany && B > 4) || in_line == 0 || !L::asks_next ? 1 : in_line;
 }
 
 /// Rows i, i + 1, ..., i + R − 1 of the list into columns [begin, end) of tokens [b, b + B). The rows share their scales.
-template <class L, class T, int R, int B, class Ahead, class After>
+template <class L, class T, int R, int B, int kVectors, class Ahead, class After>
 inline void add_panel(const AddRows& a, index_t i, index_t b, index_t begin, index_t end, Ahead ahead, After after) {
   using V = typename L::vector;
-  const T* w[R];
+  const char* row = row_address(a.list, i) + begin * static_cast<index_t>(sizeof(T));
+  index_t to[R];  // the other rows: distances leave the compiler a register more than pointers and an index
   V c[R][B];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    w[r] = row_of<T>(a.list, i + r);
+    to[r] = row_address(a.list, i + r) - row_address(a.list, i);
 #pragma GCC unroll 8
     for (int t = 0; t < B; ++t) c[r][t] = L::broadcast(a.coefficients[(i + r) * a.batch + b + t]);
   }
   const index_t y_stride = a.y_stride;  // a copy, because y might be a's own memory for all that the compiler knows
   constexpr int half = B > 4 ? B / 2 : B;
   float *low = a.y + b * y_stride + begin, *high = low + half * y_stride;  // of the tokens: a pointer for each would fill the registers
-  constexpr int vectors = add_vectors<L, T, B>();
-  for (index_t d = begin; d < end; d += vectors * L::width, low += vectors * L::width, high += vectors * L::width) {
-    asm("" : "+r"(low), "+r"(high));
+  constexpr index_t step = kVectors * L::width, step_bytes = step * static_cast<index_t>(sizeof(T));
+  for (index_t d = begin; d < end; d += step, row += step_bytes, low += step, high += step) {
+    asm("" : "+r"(low), "+r"(high), "+r"(row));
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       const ColumnScales<L, T, 1> scales(a, i, d + v * L::width);
       V wv[R];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(w[r] + d + v * L::width));
+      for (int r = 0; r < R; ++r) wv[r] = scales.apply(0, L::load(reinterpret_cast<const T*>(row + to[r]) + v * L::width));
 #pragma GCC unroll 8
       for (int t = 0; t < B; ++t) {
-        ahead.step(v * B + t, vectors * B);
+        ahead.step(v * B + t, kVectors * B);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          if (v * B + t == (2 * r + 1) * vectors * B / (2 * R)) after.step(w[r] + d);
+          if (v * B + t == (2 * r + 1) * kVectors * B / (2 * R)) after.step(row + to[r]);
         }
         float* const y = (t < half ? low + t * y_stride : high + (t - half) * y_stride) + v * L::width;
         V sum = L::load_aligned(y);
@@ -139,7 +140,9 @@ inline void add_rows_in_order(const AddRows& a) {
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, distance);
   const auto panel = [&](auto rows, index_t i) {
     constexpr int n = decltype(rows)::value, line_elems = 64 / static_cast<int>(sizeof(T));
-    add_panel<L, T, n, B>(a, i, 0, 0, a.columns, ahead.pace<n>(n * a.list.bytes, 1, a.columns / line_elems), NothingAfter{});
+    ahead.pace_over<n>(n * a.list.bytes, a.columns / line_elems, [&](auto requests) {
+      add_panel<L, T, n, B, add_vectors<L, T, B>()>(a, i, 0, 0, a.columns, requests, NothingAfter{});
+    });
   };
   if (R * a.list.bytes <= distance) {
     for_panels<T, R>(a, 0, a.list.row_count, panel);
@@ -158,14 +161,16 @@ inline void add_row_group(const AddRows& a, index_t first, index_t last, index_t
     const index_t end = begin + kSliceElems<B> < a.columns ? begin + kSliceElems<B> : a.columns;
     for_panels<T, R>(a, first, last, [&](auto rows, index_t i) {
       constexpr int n = decltype(rows)::value, elem_bytes = static_cast<int>(sizeof(T));
-      constexpr int step_bytes = add_vectors<L, T, B>() * L::width * elem_bytes, lines = (n * step_bytes + 63) / 64;
+      constexpr int vectors = add_vectors<L, T, B, kMany>(), step_bytes = vectors * L::width * elem_bytes, lines = (n * step_bytes + 63) / 64;
       const index_t bytes = n * elem_bytes * (end - begin), steps = elem_bytes * (end - begin) / step_bytes;
       if constexpr (kMany) {  // two passes at least, so half the lines are enough
-        add_panel<L, T, n, B>(a, i, b, begin, end, ahead.pace<(lines + 1) / 2>(bytes, passes, steps), NothingAfter{});
+        add_panel<L, T, n, B, vectors>(a, i, b, begin, end, ahead.pace<(lines + 1) / 2>(bytes, passes, steps), NothingAfter{});
+      } else if constexpr (B > 4) {
+        ahead.pace_over<lines>(bytes, steps, [&](auto requests) { add_panel<L, T, n, B, vectors>(a, i, b, begin, end, requests, NothingAfter{}); });
       } else {
         const bool more = i + n < last, again = more || end < a.columns;
         const index_t row = more ? i + n : again ? first : last, column = more ? begin : again ? end : 0;
-        add_panel<L, T, n, B>(a, i, b, begin, end, ahead.pace<lines>(bytes, passes, steps),
+        add_panel<L, T, n, B, vectors>(a, i, b, begin, end, ahead.pace<lines>(bytes, passes, steps),
                               RowsAfter<L>(a.list, row, column, row_of<T>(a.list, i) + begin));
       }
     });

@@ -95,54 +95,59 @@ inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
 
 // Several tokens. x is packed in the order in which the kernels read it.
 
-/// All B tokens, whose x stays in the first-level cache: one row after the other, with all partial sums in registers. The rows are one
-/// stream, as with one token.
-template <class L, class T, int B>
-inline void dot_rows_in_order(const DotRows& a) {
-  constexpr int count = kPartials / L::width, lines = sizeof(T);
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(B, sizeof(T), a.x_stride, tokens_in_registers<L>()));
-  FoldLater<L, B> sums(a.sums);
-  for (index_t i = 0; i < a.list.row_count; ++i) {
-    typename L::vector acc[B][count];
-    float* const partials = a.partials + i * B * kPartials;
+/// Row i of the list and all B tokens, with all partial sums in registers.
+template <class L, class T, int B, class Ahead>
+inline void dot_row_of_tokens(const DotRows& a, index_t i, Ahead requests, FoldLater<L, B>& sums) {
+  constexpr int count = kPartials / L::width;
+  typename L::vector acc[B][count];
+  float* const partials = a.partials + i * B * kPartials;
 #pragma GCC unroll 4
-    for (int t = 0; t < B; ++t) {
+  for (int t = 0; t < B; ++t) {
 #pragma GCC unroll 64
-      for (int v = 0; v < count; ++v) acc[t][v] = a.first ? L::zero() : L::load(partials + t * kPartials + v * L::width);
-    }
-    InputRows<L, T, 1> row(a, i);
-    auto requests = ahead.template pace<lines>(a.list.bytes, 1, a.k / kPartials);
-    const float* x = a.packed_x + a.k_begin * B;
-    for (index_t k = 0; k < a.k;) {
-      const index_t end = row.enter_group(k);
-      for (; k < end; k += kPartials, x += kPartials * B) {
+    for (int v = 0; v < count; ++v) acc[t][v] = a.first ? L::zero() : L::load(partials + t * kPartials + v * L::width);
+  }
+  InputRows<L, T, 1> row(a, i);
+  const float* x = a.packed_x + a.k_begin * B;
+  for (index_t k = 0; k < a.k;) {
+    const index_t end = row.enter_group(k);
+    for (; k < end; k += kPartials, x += kPartials * B) {
 #pragma GCC unroll 64
-        for (int v = 0; v < count; ++v) {
-          const typename L::vector w = row.at(0, k + v * L::width);
+      for (int v = 0; v < count; ++v) {
+        const typename L::vector w = row.at(0, k + v * L::width);
 #pragma GCC unroll 4
-          for (int t = 0; t < B; ++t) {
-            requests.step(v * B + t, count * B);
-            acc[t][v] = L::fma(L::load_aligned(x + (v * B + t) * L::width), w, acc[t][v]);
-          }
+        for (int t = 0; t < B; ++t) {
+          requests.step(v * B + t, count * B);
+          acc[t][v] = L::fma(L::load_aligned(x + (v * B + t) * L::width), w, acc[t][v]);
         }
       }
     }
-    if (a.last) {
+  }
+  if (a.last) {
 #pragma GCC unroll 4
-      for (int t = 0; t < B; ++t) {
-        typename L::vector of_token[count];  // a copy: else all sums stay in memory
+    for (int t = 0; t < B; ++t) {
+      typename L::vector of_token[count];  // a copy: else all sums stay in memory
 #pragma GCC unroll 64
-        for (int v = 0; v < count; ++v) of_token[v] = acc[t][v];
-        sums.take(t, fold_to_vector<L>(of_token));
-      }
-      sums.end_row();
-    } else {
-#pragma GCC unroll 4
-      for (int t = 0; t < B; ++t) {
-#pragma GCC unroll 64
-        for (int v = 0; v < count; ++v) L::store_aligned(partials + t * kPartials + v * L::width, acc[t][v]);
-      }
+      for (int v = 0; v < count; ++v) of_token[v] = acc[t][v];
+      sums.take(t, fold_to_vector<L>(of_token));
     }
+    sums.end_row();
+  } else {
+#pragma GCC unroll 4
+    for (int t = 0; t < B; ++t) {
+#pragma GCC unroll 64
+      for (int v = 0; v < count; ++v) L::store_aligned(partials + t * kPartials + v * L::width, acc[t][v]);
+    }
+  }
+}
+
+/// All B tokens, whose x stays in the first-level cache: one row after the other. The rows are one stream, as with one token.
+template <class L, class T, int B>
+inline void dot_rows_in_order(const DotRows& a) {
+  constexpr int lines = sizeof(T);
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(B, sizeof(T), a.x_stride, tokens_in_registers<L>()));
+  FoldLater<L, B> sums(a.sums);
+  for (index_t i = 0; i < a.list.row_count; ++i) {
+    ahead.template pace_over<lines>(a.list.bytes, a.k / kPartials, [&](auto requests) { dot_row_of_tokens<L, T>(a, i, requests, sums); });
   }
 }
 

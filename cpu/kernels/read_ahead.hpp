@@ -115,6 +115,23 @@ class PacedStretch {
   index_t jump_;
 };
 
+/// The same where the requests of all steps are whole lines in one piece: no branch, and registers enough.
+template <int Level, int Lines>
+class StraightStretch {
+ public:
+  explicit StraightStretch(const char* at) : at_(at) {}
+  void step(int part = 0, int parts = 1) {
+#pragma GCC unroll 8
+    for (int n = part * Lines / parts; n < (part + 1) * Lines / parts; ++n, at_ += 64) {
+      ask_for<Level, 1>(at_);
+      ask_for<Level, 1>(at_ - 4 * 1024);
+    }
+  }
+
+ private:
+  const char* at_;
+};
+
 /// Walks over `list`, then `next`, a fixed distance ahead of the kernel that reads them. Level: the cache that is filled.
 template <int Level>
 class ReadAhead {
@@ -202,6 +219,19 @@ class ReadAhead {
     const char* const then = at_;
     if (list_ != nullptr) at_ += more;
     return {from, apart, behind, bend, then};
+  }
+
+  /// Calls read(requests) for a pass that is the only one over its rows.
+  template <int Lines, class Read>
+  void pace_over(index_t bytes, index_t steps, Read&& read) {
+    const index_t more = steps * Lines * kLine;
+    if (bytes == more && due_ == 0 && more < end_ - at_) {
+      StraightStretch<Level, Lines> requests(at_);
+      at_ += more;
+      read(requests);
+    } else {
+      read(pace<Lines>(bytes, 1, steps));
+    }
   }
 
  private:
