@@ -394,6 +394,7 @@ void dot_rows(const DotRows& a) {
   }
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.x_stride, 1));
   for (index_t i = 0; i < a.list.row_count; ++i) {
+    if (a.from_memory && !kScaled<T>) ahead.open_pages(a.list.bytes);  // from the last-level cache 1 to 3 % more time
     ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
   }
 }

@@ -65,6 +65,7 @@ struct DotRows {
   index_t k_begin;              ///< element of the row at which the K tile begins
   bool running = false;         ///< one token: sums after every K tile, of what was added by then
   const std::uint32_t* places = nullptr;  ///< one token: [row_count], partials of row i are at [places[i]]; null: at [i]
+  bool from_memory = false;     ///< one token: the rows are not expected in a cache
 };
 
 /// Lays x out in the order in which dot reads it for several tokens. Once per run.

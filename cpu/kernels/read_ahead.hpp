@@ -195,6 +195,24 @@ class ReadAhead {
     }
   }
 
+  /// Asks for the first lines of the pages that lie kPagesAhead beyond those that the next `bytes` of requests begin, of lists in one piece.
+  /// The hardware's prefetchers start anew in every page; some lines in a row set them going there before the kernel's requests come.
+  /// Product 1 of bf16 rows of 4 KiB, from memory that gives the two cores 80 GB/s, in parts of the rate of plain loads: 0.97, without 0.945;
+  /// 2 to 8 lines, 4 to 24 KiB and either level are within 0.01, a single line is no help, nor are any to product 2, which stores y.
+  /// Inlined by force: GCC drops the call of a function that only prefetches.
+  __attribute__((always_inline)) inline void open_pages(index_t bytes) const {
+    if (list_ == nullptr || i_ + 1 < list_->row_count) return;
+    const auto past_page = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(at_) % kPage);
+    for (index_t ahead = past_page == 0 ? 0 : kPage - past_page; ahead < bytes; ahead += kPage) {
+      const index_t past_end = at_ - end_ + ahead + kPagesAhead;
+      if (past_end < 0) {
+        ask_for<2, kLinesToOpen>(end_ + past_end);
+      } else if (next_ != nullptr && next_->row_count > 0 && in_one_piece(*next_)) {
+        ask_for<2, kLinesToOpen>(row_address(*next_, 0) + past_end);
+      }
+    }
+  }
+
   /// For kernels that read a block of rows in several passes: before every pass of `steps` steps, with the bytes that it will
   /// read; the cursor moves on by their `passes`-th part.
   template <int Lines>
@@ -236,6 +254,8 @@ class ReadAhead {
 
  private:
   static constexpr index_t kLine = 64, kLots = index_t{1} << 40;  // bytes
+  static constexpr index_t kPage = 4096, kPagesAhead = 16 * 1024;  // bytes
+  static constexpr int kLinesToOpen = 3;
   static constexpr index_t kApartBytes = 8 * 1024;  // ahead in scattered rows, at least: 6 KiB took 1.06 times the time (768x3072 bf16)
 
   void enter(const RowList& list) {
