@@ -148,7 +148,7 @@ Result<NowProbe> NowProbe::make(const Machine& machine, int threads, const std::
   std::vector<double> sets;
   if (!machine.levels.empty()) {
     const double outermost = machine.levels.back().capacity_bytes.value;
-    for (const double share : {0.25, 0.75, 1.0, 1.5, 2.0, 3.0}) {
+    for (const double share : {0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0}) {
       if (share * outermost < 0.5 * largest) sets.push_back(share * outermost);
     }
   }

@@ -66,8 +66,8 @@ struct PhaseDemand {
 [[nodiscard]] PhaseDemand demand_of(Phase phase, const Scenario& scenario, const Model& model, const Structure& structure,
                                     const Statistics& bytes);
 
-/// The working set that the stream of new weights is looked up with. Cold: none that a cache could hold. Warm: what every
-/// call reads anew.
+/// The working set that the stream of new weights is looked up with. Cold: none that a cache could hold. Warm: half way
+/// between what a call reads and the whole layer.
 [[nodiscard]] double footprint_of(const Scenario& scenario, const Machine& machine, const Statistics& bytes);
 
 /// Share of a footprint's bytes that main memory, and no cache, gives: m in 1 / curve = m / main memory + (1 - m) / cache, where the cache

@@ -47,7 +47,7 @@ constexpr FitParameter kParameters[] = {
     {"cache_efficiency", false, 0.02}, {"mixed_rate", false, 0.5}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5},
     {"overlap_loss", false, 0.5}, {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.5},
     {"streams_overlap_loss", false, 0.5}, {"split_stall_rate", false, 0.5}, {"streams_stall_rate", false, 0.5},
-    {"row_read_rate", false, 0.1}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5},
+    {"row_read_rate", false, 0.1}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5}, {"unhelped", false, 0.5},
 };
 
 double prior_of(const FitParameter& parameter, const Machine& machine, const std::string& isa) {

@@ -43,6 +43,7 @@ inline constexpr ModelField kModelFields[] = {
     {"first_byte_s", "s", 2e-7},       // from the start of a phase to its first weights
     {"prefetch_bytes", "B", 4096.0},   // level 2: loaded by a worker that waits at a barrier, of what it does after it
     {"imbalance", "1", 0.013},          // wait for the slowest of many workers, share of a phase
+    {"unhelped", "1", 0.6},             // of the wait for a last part, what the help of workers without one does not save
     {"piece_overhead_s", "s", 3e-9},   // per row piece of product 1 and token: folding the accumulators, activation
     {"push_overhead_s", "s", 4e-8},    // the same under sign_split, which also keeps its streams and decides what to push
     {"streams_overhead_s", "s", 3e-8},  // the same with streams
@@ -52,7 +53,7 @@ inline constexpr ModelField kModelFields[] = {
     {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
     {"split_stall_rate", "B/s", 7e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
     {"streams_stall_rate", "B/s", 3e10},  // ... with streams, whose kernel asks for nothing ahead
-    {"mixed_rate", "B/s", 2.4e11},      // of waiting where half of the lines come from main memory and half from a cache
+    {"mixed_rate", "B/s", 1.2e11},      // of waiting where half of the lines come from main memory and half from a cache
     {"split_miss_s", "s", 1.5e-8},       // sign_split from main memory: per row piece, waiting for its first bytes
     {"batch_miss_s", "s", 5e-9},       // several tokens, not sign_split: per row of either product
     {"streams_miss_s", "s", 2e-8},     // ... with streams

@@ -54,10 +54,11 @@ double add_phase(Terms& terms, const PhaseDemand& both, const Scenario& scenario
   terms.compute += even.compute;
   terms.first_byte += model.first_byte;
   const int left = static_cast<int>(parts % workers);
-  if (left > 0 && !idle_workers_help(scenario, model)) {
+  if (left > 0) {
+    const double unhelped = idle_workers_help(scenario, model) ? model_value(model.machine, "unhelped").value : 1.0;
     const double part = 1.0 / static_cast<double>(parts);
     const double last_round = time(part * left, left).total();
-    terms.imbalance += std::max(0.0, last_round - part * left * even.total());
+    terms.imbalance += unhelped * std::max(0.0, last_round - part * left * even.total());
   }
   return even.total();
 }

@@ -142,8 +142,8 @@ TEST_CASE("a probe reads what it owns, and refuses what is not there") {
   const Reading reading = probe->take();
   CHECK(reading.threads == 1);
   CHECK(reading.isa == "scalar");
-  REQUIRE(reading.read_bandwidth.size() == 7);
-  for (std::size_t i = 0; i < 7; ++i) {
+  REQUIRE(reading.read_bandwidth.size() == 8);
+  for (std::size_t i = 0; i < 8; ++i) {
     CHECK(reading.read_bandwidth[i].bytes_per_s > 0);
     if (i > 0) CHECK(reading.read_bandwidth[i].working_set_bytes > reading.read_bandwidth[i - 1].working_set_bytes);
   }

@@ -35,7 +35,7 @@ inline sim::Machine sample_machine() {
   m.rates.push_back({"avx2", "exact", assumed(1e8, "elem/s")});
   m.model["stream_efficiency"] = m.model["small_page_efficiency"] = m.model["cache_efficiency"] = assumed(1.0, "1");
   m.model["input_rate"] = m.model["quantize_rate"] = m.model["exchange_rate"] = m.model["batch_read_rate"] = m.model["row_read_rate"] = m.model["mixed_rate"] = m.model["split_stall_rate"] = m.model["streams_stall_rate"] = assumed(1e18, "B/s");
-  for (const char* name : {"overlap_loss", "batch_overlap_loss", "cache_overlap_loss", "split_overlap_loss", "streams_overlap_loss", "certified_overlap_loss", "imbalance", "error", "cache_error", "gap_error"}) m.model[name] = assumed(0.0, "1");
+  for (const char* name : {"overlap_loss", "batch_overlap_loss", "cache_overlap_loss", "split_overlap_loss", "streams_overlap_loss", "certified_overlap_loss", "imbalance", "unhelped", "error", "cache_error", "gap_error"}) m.model[name] = assumed(0.0, "1");
   m.model["gather_gap_bytes"] = assumed(0.0, "B");
   m.model["first_byte_s"] = assumed(0.0, "s");
   m.model["piece_overhead_s"] = m.model["push_batch_s"] = m.model["thread_wait_s"] = assumed(0.0, "s");
