@@ -40,6 +40,16 @@ std::optional<double> seconds_per_element(const Machine& machine, const std::str
   return seconds;
 }
 
+/// Blocks of tokens beyond the first: a row is gone over once for each.
+index_t further_blocks(index_t batch) {
+  index_t blocks = 0;
+  for (const index_t block : {8, 4, 3, 2, 1}) {
+    blocks += batch / block;
+    batch %= block;
+  }
+  return std::max<index_t>(blocks - 1, 0);
+}
+
 /// Of a GPU: a further token costs the same whatever their number.
 std::optional<double> gpu_seconds_per_element(const Machine& machine, const std::string& isa, const std::string& kernel,
                                               const std::string& token, double batch) {
@@ -73,7 +83,7 @@ Result<ElementTimes> element_times(const Scenario& scenario, const Machine& mach
   // And product 1 keeps the sums of a piece of a row, of which the next K tile goes on.
   if (split && !streams && !gpu) element.up += alone("pieces_" + dtype) - alone("up_" + dtype);
   element.exact = alone("exact");
-  element.plane = batch * alone("certify");
+  element.plane = (1.0 + (batch - 1.0) * (gpu ? 1.0 : model_value(machine, "certify_token_share").value)) * alone("certify");
   if (scenario.plan.placement == Placement::residual) element.restored = alone("up_" + dtype) * model_value(machine, "restored_cost").value;
   if (missing.empty()) return element;
   return invalid_argument("machine " + machine.name + ": has no rate " + missing + " nor fma_f32 for isa \"" + isa + "\"");
@@ -170,8 +180,12 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
     model.guess = model_value(machine, "guess_overhead_s").value;
   }
   if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, "unannounced_s").value;
-  model.row = model_value(machine, "row_overhead_s").value + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
-  if (certified) model.unit = model_value(machine, "certify_overhead_s").value * batch;
+  const double further = static_cast<double>(further_blocks(scenario.problem.batch)) * model_value(machine, "further_block_s").value;
+  if (!streams) model.fold += further;
+  model.row = model_value(machine, "row_overhead_s").value + further + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
+  if (certified) {
+    model.unit = model_value(machine, "certify_overhead_s").value * batch + (batch > 1 ? model_value(machine, "certify_batch_s").value : 0.0);
+  }
   if (split) {
     model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
     model.redo = model_value(machine, "redo_overhead_s").value * batch;
@@ -294,6 +308,18 @@ double limited(double rate, double most) {
 
 }  // namespace
 
+namespace {
+
+/// Parts that a core finds again when it goes back through them. Those of the j-th it reads after j parts: all of it is there where that is
+/// half of the cache, and none where it is all.
+double parts_kept(double part_bytes, double cache_bytes) {
+  double parts = 0;
+  for (double read = part_bytes; read < cache_bytes; read += part_bytes) parts += std::min(1.0, 2.0 * (1.0 - read / cache_bytes));
+  return parts;
+}
+
+}  // namespace
+
 double stream_rate(const Model& model, int workers, double footprint) {
   const double curve = bandwidth(model.machine, workers, footprint);
   if (is_gpu(model.machine)) return curve * model.stream_efficiency;
@@ -301,12 +327,11 @@ double stream_rate(const Model& model, int workers, double footprint) {
   const double in_memory = missed < 1.0 ? missed * curve / memory : 1.0;  // share of the time that the curve tells
   const double efficiency = limited(memory * model.stream_efficiency, workers * model.most_per_thread) / memory;
   const double rate = curve / (in_memory / efficiency + (1.0 - in_memory) / model.cache_efficiency);
-  // Every second call goes backwards through its parts, and forwards through each: a fused one finds those parts that the cores' own caches
-  // hold as a whole. An unfused one begins with W1 where the last one ended with W2.
+  // Every second call goes backwards through its parts, and forwards through each: a fused one finds the last parts of the call before in
+  // the cores' own caches. An unfused one begins with W1 where the last one ended with W2.
   const double own = own_caches_bytes(model.machine, workers);
   if (!model.returns || footprint <= own || footprint > model.machine.read_bandwidth.back().working_set_bytes) return rate;
-  const double part = footprint / model.parts, parts_kept = workers * std::floor(own / workers / part);
-  const double kept = std::min(1.0, parts_kept / model.parts), near = std::max(rate, bandwidth(model.machine, workers, own) * model.cache_efficiency);
+  const double kept = workers * parts_kept(footprint / model.parts, own / workers) / model.parts, near = std::max(rate, bandwidth(model.machine, workers, own) * model.cache_efficiency);
   return 1.0 / (kept / near + (1.0 - kept) / rate);
 }
 

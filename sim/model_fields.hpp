@@ -48,8 +48,11 @@ inline constexpr ModelField kModelFields[] = {
     {"push_overhead_s", "s", 4e-8},    // the same under sign_split, which also keeps its streams and decides what to push
     {"streams_overhead_s", "s", 3e-8},  // the same with streams
     {"row_overhead_s", "s", 4e-9},     // per row of product 2 beyond its elements
+    {"further_block_s", "s", 2e-8},    // more tokens than a kernel takes at once: per row of either product and further block
     {"skip_overhead_s", "s", 5e-9},    // ... more when rows are skipped: the list of those that are not, and a jump to each
     {"certify_overhead_s", "s", 1.5e-9},  // per unit and token that a certificate judges, beyond the elements of its plane
+    {"certify_batch_s", "s", 5e-9},    // ... more than one token: and per unit
+    {"certify_token_share", "1", 0.9},  // ... elements of its plane: what a further token takes of the first
     {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
     {"split_stall_rate", "B/s", 7e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
     {"streams_stall_rate", "B/s", 3e10},  // ... with streams, whose kernel asks for nothing ahead
@@ -60,8 +63,8 @@ inline constexpr ModelField kModelFields[] = {
     {"exchange_rate", "B/s", 5e10},    // what one core wrote and another reads: x, h and the partial sums of y
     {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
-    {"error", "1", 0.16},              // relative half width of what the equations leave out, 90 %, weights from main memory
-    {"cache_error", "1", 0.22},        // the same of weights in a cache
+    {"error", "1", 0.11},              // relative half width of what the equations leave out, 90 %, weights from main memory
+    {"cache_error", "1", 0.13},        // the same of weights in a cache
     {"gap_error", "1", 0.0075},        // the same of the difference of two schedules that share most of their terms, share of the time
 };
 
