@@ -234,7 +234,7 @@ constexpr TrialLayer kTrialLayers[] = {
     {"in cache, batches", 1344, 2976, kBf16, 2, plain, 0.1, kWarm},
     {"in cache, batches", 704, 2112, kBf16, 2, plain, 0.7, kWarm},
     {"in cache, batches", 704, 2112, kBf16, 4, plain, 0.2, kWarm},
-    {"in cache, batches", 448, 1216, kBf16, 8, plain, 0.1, kWarm},
+    {"in cache, batches", 1408, 2304, kBf16, 8, plain, 0.1, kWarm},
     {"in cache, batches", 704, 2112, kBf16, 6, plain, 0.3, kWarm},
     {"in cache, batches", 704, 2976, kInt8, 2, plain, 0.2, kWarm},
     {"in cache, batches", 448, 1216, kInt8, 4, plain, 0.3, kWarm},
