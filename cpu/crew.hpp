@@ -26,8 +26,8 @@ class Crew {
 
   void resize(int workers) { desks_ = std::vector<Desk>(static_cast<std::size_t>(workers)); }
 
-  /// Whether anybody would help now.
-  [[nodiscard]] bool has_idle() const { return idle_.load(std::memory_order_relaxed) > 0; }
+  /// How many would help now.
+  [[nodiscard]] index_t idle() const { return idle_.load(std::memory_order_relaxed); }
 
   /// Does all pieces, at most kMostPieces, together with who helps. `worker`: whose call it is.
   void share(int worker, const SharedCall& call, index_t pieces) {
