@@ -1,6 +1,7 @@
 // Product 2: rows of W2 added into y, j ascending, and the tree over the parts.
 #pragma once
 
+#include "int8_pairs.hpp"
 #include "read_ahead.hpp"
 #include "token_blocks.hpp"
 #include "weight_lanes.hpp"
@@ -33,11 +34,6 @@ inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
       L::store_aligned(a.y + d, y);
     }
   }
-}
-
-template <class T>
-inline bool share_scales(const AddRows& a, index_t first, index_t last) {
-  return !kScaled<T> || a.group == 0 || row_number(a.list, first) / a.group == row_number(a.list, last) / a.group;
 }
 
 /// As many rows at once, up to four, as 8 KiB hold. From memory one after the other: two of 4 KiB at once read at 0.83 to 0.89 of the rate
@@ -212,7 +208,12 @@ void add_rows(const AddRows& a) {
       return a.batch == 4 ? add_rows_in_order<L, T, 4>(a) : a.batch == 3 ? add_rows_in_order<L, T, 3>(a) : add_rows_in_order<L, T, 2>(a);
     }
   }
-  if (a.batch == 1) return add_rows_of_token<L, T>(a);
+  if (a.batch == 1) {
+    if constexpr (kScaled<T> && L::multiplies_pairs) {
+      if (add_pair_rows<L>(a)) return;
+    }
+    return add_rows_of_token<L, T>(a);
+  }
   if constexpr (L::batch_tokens > 4) {
     if (a.batch > L::batch_tokens) return add_rows_of_batch<L, T, true>(a);
   }

@@ -1,6 +1,7 @@
 // Product 1: dot products of rows with every token, in the canonical order (64 partial sums, then a tree).
 #pragma once
 
+#include "int8_pairs.hpp"
 #include "read_ahead.hpp"
 #include "token_blocks.hpp"
 #include "weight_lanes.hpp"
@@ -391,6 +392,9 @@ void dot_rows(const DotRows& a) {
   if (a.batch > 1) {
     dot_rows_of_batch<L, T>(a);
     return;
+  }
+  if constexpr (kScaled<T> && L::multiplies_pairs) {
+    if (!a.running && dot_pair_rows<L>(a)) return;
   }
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.x_stride, 1));
   for (index_t i = 0; i < a.list.row_count; ++i) {

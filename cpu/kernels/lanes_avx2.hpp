@@ -50,6 +50,38 @@ struct LanesAvx2 {
   static vector load(const Int8* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
+  // Integer products of scales M and weights q, for int8_pairs.hpp: M of even and odd elements, each beside a 0.
+  static constexpr bool multiplies_pairs = true;
+  struct Multipliers {
+    __m256i even, odd;
+  };
+  static Multipliers multipliers(int m) { return {_mm256_set1_epi32(m & 0xffff), _mm256_set1_epi32(m << 16)}; }
+  /// Of 16 bfloat16 scales, each times `inverse`.
+  static Multipliers multipliers(const std::uint16_t* scales, float inverse) {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales));
+    const __m256 even = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+    const __m256 odd = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+    const __m256 power = _mm256_set1_ps(inverse);
+    return {_mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(even, power)), _mm256_set1_epi32(0xffff)),
+            _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(odd, power)), 16)};
+  }
+  static void multiply_pairs(const Int8* p, const Multipliers& m, vector& even, vector& odd) {
+    const __m256i q = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    even = _mm256_cvtepi32_ps(_mm256_madd_epi16(q, m.even));
+    odd = _mm256_cvtepi32_ps(_mm256_madd_epi16(q, m.odd));
+  }
+  /// Elements 0, 2, ..., 14 and 1, 3, ..., 15 of two vectors, and back.
+  static void spread(vector low, vector high, vector& even, vector& odd) {
+    const __m256 a = low, b = high;
+    even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
+    odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+  }
+  static void unspread(vector even, vector odd, vector& low, vector& high) {
+    const __m256 a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd);
+    low = _mm256_permute2f128_ps(a, b, 0x20);
+    high = _mm256_permute2f128_ps(a, b, 0x31);
+  }
+  static bool all_equal(vector a, vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) == 0xff; }
   static void store_aligned(float* p, vector v) { v.store_aligned(p); }
   static vector fma(vector a, vector b, vector c) { return xsimd::fma(a, b, c); }
   static vector add(vector a, vector b) { return a + b; }

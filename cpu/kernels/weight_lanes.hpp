@@ -17,6 +17,11 @@ inline const T* row_of(const RowList& list, index_t i) {
   return reinterpret_cast<const T*>(row_address(list, i));
 }
 
+template <class T>
+inline bool share_scales(const AddRows& a, index_t first, index_t last) {
+  return !kScaled<T> || a.group == 0 || row_number(a.list, first) / a.group == row_number(a.list, last) / a.group;
+}
+
 /// The weights of R rows of up or gate. Scaled types: one scale per row and group of K.
 template <class L, class T, int R>
 class InputRows {

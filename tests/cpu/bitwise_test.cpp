@@ -55,6 +55,23 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
   }
 }
 
+TEST_CASE("int8: inputs and units that are not exact times the scales' power of two give the canonical bits") {
+  std::mt19937_64 rng(seed() + 7);
+  for (const index_t group : {0, 64}) {
+    const Problem problem{200, 61, 1, DType::int8, {ActivationKind::relu}, false, group};
+    const Layer layer = gaussian_layer(problem, false, rng);
+    std::vector<float> x = gaussian_input(problem, rng);
+    for (float& v : x) v *= 0x1p-112f;
+    Plan plan = default_plan(problem, Strategy::row_fused);
+    plan.parts = 1;
+    const std::vector<float> expected = canonical_ffn(layer, plan, x);
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      INFO("group ", group, " ", cpu::to_string(isa));
+      CHECK(same_bits(run(layer.pack(), plan, x, 1, isa, 1).y, expected));
+    }
+  }
+}
+
 TEST_CASE("long rows that lie apart, four at a time and those left over, give the canonical bits") {
   std::mt19937_64 rng(seed() + 6);
   const std::pair<DType, index_t> kinds[] = {{DType::f32, 1030}, {DType::bf16, 2100}, {DType::f16, 2049}, {DType::int8, 4100}};
