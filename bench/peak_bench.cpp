@@ -172,15 +172,18 @@ __attribute__((noinline, target("avx512f"))) void multiply_int8_avx512(const std
   for (int c = 0; c < 8; ++c) asm volatile("" : : "v"(sum[c]));
 }
 
+/// Widen to 16 bits, multiply even and odd weights apart by the scale's integer, convert, FMA: fewer operations than with the scale as a float.
 __attribute__((noinline, target("avx2,fma"))) void multiply_int8_avx2(const std::byte* data, index_t bytes) {
-  __m256 sum[8], x = _mm256_set1_ps(0.5f), scale = _mm256_set1_ps(0.25f);
+  __m256 sum[8], x = _mm256_set1_ps(0.5f);
+  const __m256i scale_of_even = _mm256_set1_epi32(200), scale_of_odd = _mm256_set1_epi32(200 << 16);
 #pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) sum[c] = _mm256_setzero_ps();
   for (index_t i = 0; i < bytes; i += 64) {
 #pragma GCC unroll 8
-    for (int c = 0; c < 8; ++c) {
-      const __m128i q = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(data + i + 8 * c));
-      sum[c] = _mm256_fmadd_ps(x, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), scale), sum[c]);
+    for (int c = 0; c < 8; c += 2) {
+      const __m256i q = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(data + i + 8 * c)));
+      sum[c] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_madd_epi16(q, scale_of_even)), sum[c]);
+      sum[c + 1] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_madd_epi16(q, scale_of_odd)), sum[c + 1]);
     }
   }
 #pragma GCC unroll 8

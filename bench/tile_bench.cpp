@@ -1,6 +1,6 @@
 // Tile kernels by themselves: 128 rows of 1024 weights, which stay in the second-level cache, for every instruction set, stored
-// type and one, four or eight tokens. Bytes per second are those of the weights. Fewer than memory delivers here means that no
-// schedule can be memory-bound with this type.
+// type and 1, 4, 8 or 16 tokens, one call after the other, each asking ahead for the next, with y as the executor lays it out. Bytes per
+// second are those of the weights. Fewer than memory delivers here means that no schedule can be memory-bound with this type.
 #include <benchmark/benchmark.h>
 
 #include <numeric>
@@ -14,17 +14,17 @@
 namespace signsplit {
 namespace {
 
-constexpr index_t kRows = 128, kColumns = 1024;
+constexpr index_t kRows = 128, kColumns = 1024, kStrideOfY = kColumns + 128;
 
 struct Tile {
   Weights weights;
   std::vector<float> x, coefficients;  // [batch, columns], [rows, batch]
   AlignedBuffer packed_x, y, sums;
-  cpu::RowList up, down, next;
+  cpu::RowList up, down;
 
   Tile(Weights layer, index_t batch)
       : weights(std::move(layer)), x(synthetic_input(batch, kColumns, 2)), coefficients(synthetic_input(batch, kRows, 3)),
-        packed_x(x.size() * sizeof(float)), y(x.size() * sizeof(float)), sums(coefficients.size() * sizeof(float)),
+        packed_x(x.size() * sizeof(float)), y(static_cast<std::size_t>(batch * kStrideOfY) * sizeof(float)), sums(coefficients.size() * sizeof(float)),
         up(rows(weights.up())), down(rows(weights.down())) {}
 
   [[nodiscard]] cpu::RowList rows(const std::byte* matrix) const {
@@ -39,8 +39,8 @@ const std::uint16_t* bits(std::span<const bf16> scales) { return scales.empty() 
 cpu::DotRows dot_arguments(Tile& tile, index_t batch) {
   const Weights& w = tile.weights;
   return {.list = tile.up,
-          .next = tile.next,
-          .asked_bytes = 0,
+          .next = tile.up,
+          .asked_bytes = kRows * tile.up.bytes,
           .x = tile.x.data(),
           .x_stride = kColumns,
           .packed_x = floats(tile.packed_x),
@@ -59,11 +59,11 @@ cpu::DotRows dot_arguments(Tile& tile, index_t batch) {
 
 cpu::AddRows add_arguments(Tile& tile, index_t batch) {
   return {.list = tile.down,
-          .next = tile.next,
-          .asked_bytes = 0,
+          .next = tile.down,
+          .asked_bytes = kRows * tile.down.bytes,
           .coefficients = tile.coefficients.data(),
           .y = floats(tile.y),
-          .y_stride = kColumns,
+          .y_stride = kStrideOfY,
           .batch = batch,
           .columns = kColumns,
           .scales = bits(tile.weights.down_scales()),
@@ -94,7 +94,7 @@ const bool registered = [] {
   for (const cpu::Isa isa : cpu::supported_isas()) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
       for (const bool dot : {true, false}) {
-        for (const index_t batch : {1, 4, 8}) {
+        for (const index_t batch : {1, 4, 8, 16}) {
           const std::string name = std::string("tile/") + (dot ? "dot/" : "add/") + std::string(cpu::to_string(isa)) + "/" +
                                    std::string(to_string(dtype)) + "/batch:" + std::to_string(batch);
           benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run_tile(state, isa, dtype, dot, batch); })
