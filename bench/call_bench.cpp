@@ -1,8 +1,10 @@
 // Whole calls of one token beside their limit: calls that do nothing but what every such call must do. x is copied, the threads are
 // forked, each reads its parts of both matrices with plain loads, tile by tile as row_fused does, writes a y of its own, the last to be done
 // adds them, and they join. `reads` asks ahead as the kernels do, `plain_reads` does not; `four_streams` reads halves of whole
-// matrices, as the read probe of `signsplit bench`. oneDNN beside them, where the build has it. Warm: a layer that stays in the last-level
-// cache. Cold: in rotation over more than a gigabyte of layers.
+// matrices, as the read probe of `signsplit bench`. `products` runs the kernels on the same tiles and adds nothing to them (no activation,
+// one y for a thread, no help at the end), `dots` and `adds` run one of the two kernels on both matrices: what lies between these and
+// row_fused is the executor's, what lies between them and `reads` the kernels'. oneDNN beside them, where the build has it. Warm: a layer
+// that stays in the last-level cache. Cold: in rotation over more than a gigabyte of layers.
 //
 //   signsplit_bench --benchmark_filter=^call/.*/2048x8192/f32 --benchmark_enable_random_interleaving=true --benchmark_repetitions=15
 #include <benchmark/benchmark.h>
@@ -13,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "cpu/isa.hpp"
+#include "signsplit/aligned_buffer.hpp"
 #include "signsplit/cpu.hpp"
 #include "signsplit/synthetic.hpp"
 #include "signsplit/walk.hpp"
@@ -71,6 +75,89 @@ void row_fused(benchmark::State& state, const Calls& calls) {
   if (!ffn) return state.SkipWithError(ffn.message().c_str());
   time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>& y) {
     return ffn->rebind(layers[n % layers.size()]).ok() && ffn->run(x, y).ok();
+  });
+}
+
+/// What thread `thread` of `threads` reads: parts [first, last).
+struct Share {
+  WalkShape shape;
+  index_t first, last;
+};
+Share share_of(const Calls& calls, const Plan& plan, int thread) {
+  const WalkShape shape = walk_shape(calls.problem);
+  const index_t items = item_count(plan, shape, Phase::fused);
+  return {shape, items * thread / calls.threads, items * (thread + 1) / calls.threads};
+}
+
+enum class Kernels { both, dots, adds };
+
+/// Receives the walk of a part, and runs a kernel on each of its tiles.
+template <Kernels kKernels>
+class ProductSink {
+ public:
+  ProductSink(const Weights& layer, bool cold, index_t last_unit, const float* x, float* values)
+      : layer_(layer), kernels_(cpu::kernels_for(*cpu::select_isa({}))), cold_(cold), last_unit_(last_unit), x_(x), y_(values),
+        sums_(values + 2 * kApart), coefficients_(values + 3 * kApart) {}
+  static constexpr index_t kApart = 16 * 1024;  ///< values of y, twice, of the sums, and of coefficients, from one thread's to the next array
+
+  void begin_part(index_t, Phase) {}
+  void certify(HiddenRange) {}
+  void up_tile(HiddenRange hidden, KRange) { run(kKernels != Kernels::adds, rows(layer_.up(), hidden), rows(layer_.down(), hidden)); }
+  void activate(HiddenRange) {}
+  void push(HiddenRange, KRange) {}
+  void down_tile(HiddenRange hidden) {
+    const index_t end = std::min(hidden.end + hidden.size(), last_unit_);
+    run(kKernels == Kernels::dots, rows(layer_.down(), hidden), rows(layer_.up(), {hidden.end, end}));
+  }
+  void correct(HiddenRange) {}
+  void store_h(HiddenRange) {}
+  void load_h(HiddenRange) {}
+  void reduce(ColumnRange) {}
+
+ private:
+  [[nodiscard]] cpu::RowList rows(const std::byte* matrix, HiddenRange units) const {
+    return {matrix, layer_.row_bytes(), layer_.row_bytes(), nullptr, units.begin, units.size()};
+  }
+  void run(bool dot, const cpu::RowList& list, const cpu::RowList& next) const {
+    const index_t width = layer_.d_model(), asked = cpu::kBytesAhead;
+    const auto type = static_cast<std::size_t>(layer_.dtype());
+    if (dot) {
+      kernels_.dot[type]({list, next, asked, x_, width, nullptr, 1, width, true, true, nullptr, sums_, nullptr, nullptr, 0, 0, 0, false, nullptr,
+                          cold_});
+    } else {
+      kernels_.add[type]({list, next, asked, coefficients_, y_, width, 1, width, nullptr, 0, width, cold_});
+    }
+  }
+
+  const Weights& layer_;
+  const cpu::KernelTable& kernels_;
+  bool cold_;
+  index_t last_unit_;
+  const float* x_;
+  float *y_, *sums_, *coefficients_;
+};
+
+template <Kernels kKernels>
+void products(benchmark::State& state, const Calls& calls) {
+  using Sink = ProductSink<kKernels>;
+  const std::vector<Weights>& layers = layers_of(calls);
+  if (layers.empty()) return state.SkipWithError("no layer");
+  const Plan plan = default_plan(calls.problem, Strategy::row_fused);
+  const index_t of_thread = 4 * Sink::kApart;
+  AlignedBuffer memory(static_cast<std::size_t>(calls.threads * of_thread) * sizeof(float));
+  if (memory.data() == nullptr || calls.problem.d_model % kAccumulators != 0) return state.SkipWithError("no memory, or columns to pad");
+  auto* const values = reinterpret_cast<float*>(memory.data());
+  std::fill_n(values, calls.threads * of_thread, 0.0f);
+  for (int thread = 0; thread < calls.threads; ++thread) std::fill_n(values + thread * of_thread + 3 * Sink::kApart, plan.hidden_tile, 0.01f);
+  time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>&) {
+    const Weights& layer = layers[n % layers.size()];
+#pragma omp parallel for num_threads(calls.threads) schedule(static, 1)
+    for (int thread = 0; thread < calls.threads; ++thread) {
+      const Share share = share_of(calls, plan, thread);
+      Sink sink(layer, calls.cold, part_range(plan, share.shape, share.last - 1).end, x.data(), values + thread * of_thread);
+      for (index_t item = share.first; item < share.last; ++item) walk(plan, share.shape, Phase::fused, item, sink);
+    }
+    return true;
   });
 }
 
@@ -142,8 +229,7 @@ struct ReadingSink {
 /// What thread `thread` of a call has to read, of both matrices.
 template <Reads kReads>
 void read_share(const Calls& calls, const Weights& layer, const Plan& plan, int thread) {
-  const WalkShape shape = walk_shape(calls.problem);
-  const index_t items = item_count(plan, shape, Phase::fused), first = items * thread / calls.threads, last = items * (thread + 1) / calls.threads;
+  const auto [shape, first, last] = share_of(calls, plan, thread);
   if constexpr (kReads == Reads::four_streams) {
     const index_t begin = part_range(plan, shape, first).begin, end = part_range(plan, shape, last - 1).end;
     for (const std::byte* matrix : {layer.up(), layer.down()}) {
@@ -197,6 +283,9 @@ const bool registered = [] {
   all.push_back({{.d_model = 4096, .d_ff = 16384, .dtype = DType::bf16}, true, 2});
   for (const Calls& calls : all) {
     add("row_fused", calls, row_fused);
+    add("products", calls, products<Kernels::both>);
+    add("dots", calls, products<Kernels::dots>);
+    add("adds", calls, products<Kernels::adds>);
 #if defined(SIGNSPLIT_HAS_ONEDNN)
     if (calls.threads == 2) add("onednn", calls, onednn);
 #endif

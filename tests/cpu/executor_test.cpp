@@ -218,6 +218,30 @@ TEST_CASE("rows from memory are added one by one, with the bits of several at on
   }
 }
 
+TEST_CASE("rows from memory have the same products with x, wherever their pages begin and end, on every instruction set") {
+  std::mt19937_64 rng(seed() + 8);
+  for (const index_t width : {192, 1024, 2112}) {  // many rows in a page, two, and some over a border
+    const Problem problem{width, 23, 1, DType::bf16, {}, false};
+    const Weights w = gaussian_layer(problem, false, rng).pack();
+    std::vector<float> x(static_cast<std::size_t>(width));
+    for (float& value : x) value = std::normal_distribution<float>()(rng);
+    const cpu::RowList rows{w.up(), w.row_bytes(), w.row_bytes(), nullptr, 1, 22}, none;
+    const cpu::RowList after{w.down(), w.row_bytes(), w.row_bytes(), nullptr, 0, 23};
+    std::vector<float> first;
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      for (const bool from_memory : {false, true}) {
+        for (const cpu::RowList* next : {&none, &after}) {
+          std::vector<float> sums(22, -1.0f);
+          cpu::kernels_for(isa).dot[static_cast<std::size_t>(DType::bf16)]({rows, *next, 0, x.data(), width, nullptr, 1, width, true, true, nullptr,
+                                                                             sums.data(), nullptr, nullptr, 0, 0, 0, false, nullptr, from_memory});
+          if (first.empty()) first = sums;
+          CHECK(std::memcmp(sums.data(), first.data(), sums.size() * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("layers in rotation are counted, from the first that comes back") {
   std::mt19937_64 rng(seed() + 8);
   const Problem problem{8, 8, 1, DType::f32, {}, false};
