@@ -11,6 +11,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "widen_bf16.hpp"
+
 namespace signsplit {
 namespace {
 
@@ -73,13 +75,6 @@ __attribute__((target("avx512f"))) void read_stream(benchmark::State& state, ind
 }
 
 // These loops are functions of their own: inside a loop over `state` GCC keeps the sums in memory.
-
-__attribute__((target("avx512f,avx512bw"))) inline __m512 widen_bf16(const std::byte* sixteen) {
-  const __m512i upper_halves = _mm512_set_epi32(0xf000f, 0xe000e, 0xd000d, 0xc000c, 0xb000b, 0xa000a, 0x90009, 0x80008, 0x70007, 0x60006,
-                                                0x50005, 0x40004, 0x30003, 0x20002, 0x10001, 0);
-  const __m256i half = _mm256_load_si256(reinterpret_cast<const __m256i*>(sixteen));
-  return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper_halves, _mm512_castsi256_si512(half)));
-}
 
 /// A stream taken for bf16 weights: widened, and one FMA for each vector and token, from registers. What product 1 of several tokens
 /// costs at least, with memory's time hidden as well as one stream allows. Tokens differ, or the compiler would keep one sum for all.
