@@ -54,8 +54,8 @@ inline constexpr ModelField kModelFields[] = {
     {"certify_batch_s", "s", 5e-9},    // ... more than one token: and per unit
     {"certify_token_share", "1", 0.9},  // ... elements of its plane: what a further token takes of the first
     {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
-    {"split_stall_rate", "B/s", 7e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
-    {"streams_stall_rate", "B/s", 3e10},  // ... with streams, whose kernel asks for nothing ahead
+    {"split_stall_rate", "B/s", 5.5e10},  // sign_split: of waiting for bytes of main memory, beside its arithmetic
+    {"streams_stall_rate", "B/s", 2.3e10},  // ... with streams, whose kernel asks for nothing ahead
     {"mixed_rate", "B/s", 1.2e11},      // of waiting where half of the lines come from main memory and half from a cache
     {"split_miss_s", "s", 1.5e-8},       // sign_split from main memory: per row piece, waiting for its first bytes
     {"batch_miss_s", "s", 5e-9},       // several tokens, not sign_split: per row of either product
@@ -63,8 +63,8 @@ inline constexpr ModelField kModelFields[] = {
     {"exchange_rate", "B/s", 5e10},    // what one core wrote and another reads: x, h and the partial sums of y
     {"gemm_efficiency", "1", 0.9},     // of the peak that a vendor's f32 matrix products reach with many tokens
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
-    {"error", "1", 0.11},              // relative half width of what the equations leave out, 90 %, weights from main memory
-    {"cache_error", "1", 0.13},        // the same of weights in a cache
+    {"error", "1", 0.12},              // relative half width of what the equations leave out, 90 %, weights from main memory
+    {"cache_error", "1", 0.14},        // the same of weights in a cache
     {"gap_error", "1", 0.0075},        // the same of the difference of two schedules that share most of their terms, share of the time
 };
 
