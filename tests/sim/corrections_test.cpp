@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 
 #include "hand_worked.hpp"
 #include "lookup.hpp"
@@ -13,26 +12,7 @@
 
 using namespace signsplit;
 using namespace signsplit::sim;
-using test::check_close, test::dense, test::two_parts;
-
-namespace {
-
-Prediction predicted(const Problem& problem, const Plan& plan, const Machine& machine, const Activity& activity = {},
-                     Residency residency = Residency::cold, int threads = 2) {
-  const auto p = predict({problem, plan, activity, residency, threads, {}}, machine);
-  REQUIRE_MESSAGE(p.ok(), p.message());
-  return *p;
-}
-
-Machine sample_with(std::initializer_list<std::pair<const char*, double>> values) {
-  Machine machine = test::sample_machine();
-  for (const auto& [name, value] : values) machine.model[name].value = value;
-  return machine;
-}
-
-constexpr double kElements = 1024.0 * 4096.0;  // of one matrix of dense(1024, 4096)
-
-}  // namespace
+using test::check_close, test::dense, test::kElements, test::predicted, test::sample_with, test::two_parts;
 
 TEST_CASE("costs of having more than one thread: imbalance, and the wait that an empty loop does not show") {
   const Problem problem = dense(1024, 4096, DType::bf16);
@@ -243,84 +223,6 @@ TEST_CASE("pieces of sign_split wait for main memory, where nothing asked for th
   cached.parts = 2;
   CHECK(predicted(small, cached, sample_with({{"split_miss_s", 1e-6}, {"split_stall_rate", 1.0}}), {}, Residency::warm).terms.compute ==
         predicted(small, cached, test::sample_machine(), {}, Residency::warm).terms.compute);
-}
-
-TEST_CASE("reading begins anew: at changes of the matrix, at tiles of gathered rows that nothing asked for, in main memory") {
-  const Problem problem = dense(1024, 4096, DType::bf16);
-  const auto more = [&](const char* name, Strategy strategy, bool skip, Residency residency = Residency::cold) {
-    Plan plan = two_parts(problem, strategy, skip);
-    plan.hidden_tile = 256;  // eight tiles in each part
-    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, residency).terms.compute; };
-    return compute(sample_with({{name, 1e-6}})) - compute(test::sample_machine());
-  };
-  CHECK(test::within(more("switch_s", Strategy::row_fused, false), 2 * 8e-6, 1e-9));  // to W2 and back, side by side in both parts
-  CHECK(test::within(more("switch_s", Strategy::row_fused, true), 2 * 8e-6, 1e-9));
-  CHECK(more("switch_s", Strategy::unfused, false) == 0.0);
-  CHECK(test::within(more("unannounced_s", Strategy::unfused, true), 8e-6, 1e-9));
-  CHECK(more("unannounced_s", Strategy::unfused, false) == 0.0);
-  CHECK(more("unannounced_s", Strategy::row_fused, true) == 0.0);
-  CHECK(more("switch_s", Strategy::row_fused, false, Residency::warm) < 0.8 * 2 * 8e-6);  // 16 MB: some of it from the cache
-}
-
-TEST_CASE("who asks early for open rows finds out early which they are") {
-  Problem problem = dense(256, 256, DType::bf16);
-  const auto more = [&](Strategy strategy, bool skip) {
-    const Plan plan = two_parts(problem, strategy, skip);
-    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, Residency::warm).terms.compute; };
-    return compute(sample_with({{"guess_overhead_s", 1e-6}})) - compute(test::sample_machine());
-  };
-  CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
-  CHECK(more(Strategy::row_fused, false) == 0.0);
-  CHECK(more(Strategy::unfused, true) == 0.0);
-  problem.gated = true;  // then it is about rows of W1, in either
-  CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
-  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
-  problem.batch = 4;
-  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
-}
-
-TEST_CASE("more tokens than a kernel takes at once go over the rows again; certificates of several tokens") {
-  Problem problem = dense(256, 256, DType::bf16);
-  const auto more = [&](const char* name, double value, Strategy strategy, index_t batch) {
-    problem.batch = batch;
-    const Plan plan = two_parts(problem, strategy, strategy == Strategy::certified);
-    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 1.0, .refined = 0.0, .refined_read = 0.0}, Residency::warm).terms.compute; };
-    return compute(sample_with({{name, value}})) - compute(test::sample_machine());
-  };
-  for (const index_t batch : {1, 2, 3, 4, 8}) CHECK(more("further_block_s", 1e-6, Strategy::row_fused, batch) == 0.0);
-  for (const index_t batch : {5, 6, 7, 9, 16}) CHECK(test::within(more("further_block_s", 1e-6, Strategy::row_fused, batch), 2 * 128e-6, 1e-9));
-  CHECK(test::within(more("further_block_s", 1e-6, Strategy::row_fused, 15), 2 * 2 * 128e-6, 1e-9));  // 8, 4 and 3
-  CHECK(more("certify_batch_s", 1e-6, Strategy::certified, 1) == 0.0);
-  CHECK(test::within(more("certify_batch_s", 1e-6, Strategy::certified, 4), 128e-6, 1e-9));
-  CHECK(more("certify_token_share", 2.0, Strategy::certified, 1) == 0.0);
-  const double token = 256.0 * 256 / kernel_rate(test::sample_machine(), "avx2", "certify")->value / 2;
-  CHECK(test::within(more("certify_token_share", 2.0, Strategy::certified, 4), 3 * token, 1e-9));
-}
-
-TEST_CASE("between a cache and main memory the lines of both are mixed: shares by the curve, and waits where they are equal") {
-  // 200 GB/s up to 2 MB, 20 GB/s at 100 MB.
-  const Machine machine = test::sample_machine();
-  const Problem problem = dense(1024, 4096, DType::bf16);
-  const double bytes = 4.0 * kElements, curve = bandwidth(machine, 2, bytes), missed = (1 / curve - 1 / 200e9) / (1 / 20e9 - 1 / 200e9);
-  REQUIRE(missed > 0.1);
-  REQUIRE(missed < 0.9);
-  const auto terms = [&](std::initializer_list<std::pair<const char*, double>> model) {
-    return predicted(problem, two_parts(problem, Strategy::row_fused), sample_with(model), {}, Residency::warm).terms;
-  };
-  CHECK(test::within(terms({{"stream_efficiency", 0.5}}).stream, bytes * (missed / 10e9 + (1 - missed) / 200e9), 1e-9));
-  CHECK(test::within(terms({{"cache_efficiency", 0.5}}).stream, bytes * (missed / 20e9 + (1 - missed) / 100e9), 1e-9));
-  CHECK(test::within(terms({{"mixed_rate", 1e10}}).compute - terms({}).compute, std::sqrt(missed * (1 - missed)) * bytes * (1e-10 - 1e-18) / 2, 1e-9));
-  CHECK(predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"mixed_rate", 1e10}})).terms.compute == 0.0);  // cold
-}
-
-TEST_CASE("two phases wait for the slowest worker longer than one of their time; a barrier between them waits besides") {
-  const Problem problem = dense(1024, 4096, DType::bf16);
-  const Machine machine = sample_with({{"imbalance", 0.01}, {"barrier_wait_s", 3e-6}});
-  const Terms fused = predicted(problem, two_parts(problem, Strategy::row_fused), machine).terms, unfused = predicted(problem, two_parts(problem, Strategy::unfused), machine).terms;
-  CHECK(test::within(fused.imbalance, 0.01 * fused.stream, 1e-12));
-  CHECK(test::within(unfused.imbalance, 0.01 * std::sqrt(2.0) * unfused.stream, 1e-12));
-  CHECK(fused.barrier == 0.0);
-  CHECK(test::within(unfused.barrier, 1e-6 + 3e-6, 1e-12));
 }
 
 TEST_CASE("several tokens from main memory: rows are waited for, and so are jumps, beside which no arithmetic goes on") {
