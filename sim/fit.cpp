@@ -176,17 +176,15 @@ double half_width(const std::vector<Trial>& trials, const std::vector<double>& e
 double gap_width_of_terms(const AlikePair& pair, const Machine& machine, const std::string& isa) {
   const Machine now = as_of_now(machine, pair.trial->reading);
   const auto a = prediction_of(*pair.trial, pair.unfused_plan, now, isa), b = prediction_of(*pair.trial, pair.fused_plan, now, isa);
-  return a.ok() && b.ok() ? gap_uncertainty_s(a->terms, b->terms, now) / std::max(a->time_s, b->time_s) : 0.0;
+  return a.ok() && b.ok() ? gap_uncertainty_of_terms_s(a->terms, b->terms, now) / std::max(a->time_s, b->time_s) : 0.0;
 }
 
 /// Half width that holds 90 % of the errors of the pairs' differences, without what measuring them and what their terms leave open.
 double gap_half_width(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials, const std::vector<double>& errors) {
-  Machine exact = machine;
-  exact.model["gap_error"] = {0.0, "1", Kind::fitted, "", 0.0};
   std::vector<double> beyond;
   const std::vector<double> measured = log_medians(trials);
   for (const AlikePair& pair : alike_pairs(trials)) {
-    const double error = gap_error_of(pair, errors, measured), known = gap_width_of_terms(pair, exact, isa);
+    const double error = gap_error_of(pair, errors, measured), known = gap_width_of_terms(pair, machine, isa);
     beyond.push_back(std::sqrt(std::max(0.0, error * error - known * known - pair.sigma * pair.sigma)));
   }
   if (beyond.empty()) return 0.0;
