@@ -112,7 +112,7 @@ Html reproduce_section(const ReportData& data, const Plotter& plotter) {
                                 text(fmt::format(" at {}, before the first measurement. Its SHA-256 was then ", data.predictions_written)) +
                                 element("code", text(data.predictions_sha256)) + text("; compare with ") +
                                 element("code", text("sha256sum " + data.predictions_file)) +
-                                text(". Just before each measurement the machine was read for a tenth of a second and the problem predicted anew; these "
+                                text(". Just before each measurement the machine was read for a tenth to a sixth of a second and the problem predicted anew; these "
                                      "predictions, which the tables show, are in ") +
                                 element("code", text("predictions-as-of-now.json")) + text(", each with its time."));
   }

@@ -200,7 +200,7 @@ void add_validate(CLI::App& app, Context& context) {
   command.add_option("--keep", options->keep, "Keep measurements in this file, problem by problem, and go on with those that it holds")
       ->type_name("FILE");
   command.add_option("--limit", options->limit_s, "With --keep: begin no problem after so many seconds; run again to go on")->type_name("S");
-  command.add_option("--probe", options->probe, "Whether a tenth of a second of probing before each problem scales the profile (CPU)")
+  command.add_option("--probe", options->probe, "Whether a tenth to a sixth of a second of probing before each problem scales the profile (CPU)")
       ->type_name("on|off")
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();

@@ -4,7 +4,7 @@
 // M < 2^15 and one E, so a weight is (M · q) · 2^E, and M · q is an integer of less than 24 bits. fma(x, scale · q, sum) rounds the same real number
 // as fma(x · 2^E, M · q, sum), as long as x · 2^E is exact, which is tested: the same bits. That takes 3.5 operations for a vector of weights
 // (half a widening, multiplication, conversion, FMA) in place of 4. The instruction gives the products of even and odd elements apart:
-// x, and y for as long as a call takes, lie in that order.
+// x, and y for as long as a call takes, lie in that order. A product that is zero may have the other sign, which nobody sees: +0 is added in the end.
 #pragma once
 
 #include "token_blocks.hpp"

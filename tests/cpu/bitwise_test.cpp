@@ -72,6 +72,26 @@ TEST_CASE("int8: inputs and units that are not exact times the scales' power of 
   }
 }
 
+TEST_CASE("int8: subnormal scales give the canonical bits") {
+  std::mt19937_64 rng(seed() + 8);
+  for (const bool of_up : {true, false}) {
+    const Problem problem{200, 61, 1, DType::int8, {ActivationKind::relu}, false, 0};
+    Layer layer = gaussian_layer(problem, false, rng);
+    (of_up ? layer.up_scale : layer.down_scale)[7] = 0x1p-130f;
+    std::vector<float>& m = of_up ? layer.up : layer.down;
+    const std::size_t length = of_up ? 200 : 61;
+    for (std::size_t k = 0; k < length; ++k) m[7 * length + k] = 0x1p-130f * static_cast<float>(static_cast<int>(k % 11) - 4);
+    const std::vector<float> x = gaussian_input(problem, rng);
+    Plan plan = default_plan(problem, Strategy::row_fused);
+    plan.parts = 1;
+    const std::vector<float> expected = canonical_ffn(layer, plan, x);
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      INFO("of up ", of_up, " ", cpu::to_string(isa));
+      CHECK(same_bits(run(layer.pack(), plan, x, 1, isa, 1).y, expected));
+    }
+  }
+}
+
 TEST_CASE("long rows that lie apart, four at a time and those left over, give the canonical bits") {
   std::mt19937_64 rng(seed() + 6);
   const std::pair<DType, index_t> kinds[] = {{DType::f32, 1030}, {DType::bf16, 2100}, {DType::f16, 2049}, {DType::int8, 4100}};
