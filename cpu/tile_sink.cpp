@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 namespace signsplit::cpu {
 namespace {
@@ -17,26 +18,39 @@ void open_units_of(float threshold, const float* pre, index_t count, std::uint8_
   }
 }
 
-/// sums [units, batch] += values [units]. kBatch: the batch, a constant, or 0: in a loop of unknown length each unit costs 5 ns.
-template <index_t kBatch>
-void add_to_tokens(const float* values, index_t units, index_t batch, float* sums) {
-  const index_t tokens = kBatch > 0 ? kBatch : batch;
-  for (index_t i = 0; i < units; ++i) {
-    for (index_t b = 0; b < tokens; ++b) sums[i * tokens + b] += values[i];
+/// loop(batch), as a constant for the usual batches: where a loop over the tokens is of unknown length, each unit costs 5 ns.
+template <class Loop>
+auto with_batch(index_t batch, Loop&& loop) {
+  switch (batch) {
+    case 1: return loop(std::integral_constant<index_t, 1>());
+    case 2: return loop(std::integral_constant<index_t, 2>());
+    case 4: return loop(std::integral_constant<index_t, 4>());
+    case 8: return loop(std::integral_constant<index_t, 8>());
+    case 16: return loop(std::integral_constant<index_t, 16>());
+    default: return loop(batch);
   }
 }
 
+/// sums [units, batch] += values [units].
+void add_to_tokens(const float* values, index_t units, index_t batch, float* sums) {
+  with_batch(batch, [=](auto tokens) {
+    for (index_t i = 0; i < units; ++i) {
+      for (index_t b = 0; b < tokens; ++b) sums[i * tokens + b] += values[i];
+    }
+  });
+}
+
 /// Of `units` units, each with `batch` bytes that are 0 or 1, how many have a 1.
-template <index_t kBatch>
 index_t union_over_tokens(const std::uint8_t* open, index_t units, index_t batch) {
-  const index_t tokens = kBatch > 0 ? kBatch : batch;
-  index_t sum = 0;
-  for (index_t i = 0; i < units; ++i) {
-    std::uint8_t any = 0;
-    for (index_t b = 0; b < tokens; ++b) any |= open[i * tokens + b];
-    sum += any;
-  }
-  return sum;
+  return with_batch(batch, [=](auto tokens) {
+    index_t sum = 0;
+    for (index_t i = 0; i < units; ++i) {
+      std::uint8_t any = 0;
+      for (index_t b = 0; b < tokens; ++b) any |= open[i * tokens + b];
+      sum += any;
+    }
+    return sum;
+  });
 }
 
 }  // namespace
@@ -218,16 +232,7 @@ float TileSink::biased(Matrix matrix, index_t unit, float sum) const {
 void TileSink::add_bias(Matrix matrix, HiddenRange hidden, float* sums) const {
   const std::span<const float> bias = bias_of(matrix);
   if (bias.empty()) return;
-  const float* const values = bias.data() + hidden.begin;
-  const index_t units = hidden.size(), batch = run_.problem.batch;
-  switch (batch) {
-    case 1: return add_to_tokens<1>(values, units, batch, sums);
-    case 2: return add_to_tokens<2>(values, units, batch, sums);
-    case 4: return add_to_tokens<4>(values, units, batch, sums);
-    case 8: return add_to_tokens<8>(values, units, batch, sums);
-    case 16: return add_to_tokens<16>(values, units, batch, sums);
-    default: return add_to_tokens<0>(values, units, batch, sums);
-  }
+  add_to_tokens(bias.data() + hidden.begin, hidden.size(), run_.problem.batch, sums);
 }
 
 bool TileSink::strict(index_t unit, index_t token) const {
@@ -323,9 +328,7 @@ void TileSink::finish_units(HiddenRange hidden) {
     return;
   }
   const index_t batch = run_.problem.batch;
-  statistics_.active_union += static_cast<std::uint64_t>(batch == 4   ? union_over_tokens<4>(tile_.open, hidden.size(), batch)
-                                                         : batch == 8 ? union_over_tokens<8>(tile_.open, hidden.size(), batch)
-                                                                      : union_over_tokens<0>(tile_.open, hidden.size(), batch));
+  statistics_.active_union += static_cast<std::uint64_t>(union_over_tokens(tile_.open, hidden.size(), batch));
   if (run_.active_mask == nullptr) return;
   for (index_t i = 0; i < hidden.size(); ++i) {
     for (index_t b = 0; b < batch; ++b) run_.active_mask[b * run_.problem.d_ff + hidden.begin + i] = tile_.open[at(i, b)];

@@ -306,10 +306,6 @@ double limited(double rate, double most) {
   return rate / std::pow(1.0 + std::pow(rate / most, kPower), 1.0 / kPower);
 }
 
-}  // namespace
-
-namespace {
-
 /// Parts that a core finds again when it goes back through them. Those of the j-th it reads after j parts: all of it is there where that is
 /// half of the cache, and none where it is all.
 double parts_kept(double part_bytes, double cache_bytes) {

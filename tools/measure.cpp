@@ -12,6 +12,7 @@
 
 #include "signsplit/reference.hpp"
 #include "signsplit/synthetic.hpp"
+#include "tools/quantile.hpp"
 #include "tools/turns.hpp"
 
 namespace signsplit::tools {
@@ -21,14 +22,6 @@ using Clock = std::chrono::steady_clock;
 using sim::Residency;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// Linear interpolation between order statistics. `sorted` is not empty.
-double quantile(const std::vector<double>& sorted, double q) {
-  const double position = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<std::size_t>(position);
-  const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "signsplit/npy.hpp"
+#include "tools/quantile.hpp"
 
 namespace signsplit::tools {
 namespace {
@@ -125,11 +126,6 @@ void time_rounds(std::vector<Subject>& subjects, const RealInputs& inputs, doubl
     }
     spent = std::chrono::duration<double>(Clock::now() - start).count();
   }
-}
-
-/// Nearest-rank quantile of sorted values.
-double quantile(const std::vector<double>& sorted, double q) {
-  return sorted[static_cast<std::size_t>(std::lround(q * static_cast<double>(sorted.size() - 1)))];
 }
 
 RealLayerCase finish(Subject& subject, const ValidationGroup* predicted) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tools/quantile.hpp"
+
 namespace signsplit::tools {
 namespace {
 
@@ -12,8 +14,7 @@ constexpr std::size_t kLeast = 3;  // turns that count, or a case has no median 
 double median_of(std::vector<double>& values) {
   if (values.empty()) return 0.0;
   std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+  return quantile(values, 0.5);
 }
 
 /// Half the distance of the two order statistics between which the median of the distribution lies in 90 of 100 cases: n/2 ∓ 1.645·√n/2.

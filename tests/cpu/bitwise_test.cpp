@@ -55,6 +55,17 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
   }
 }
 
+/// One token, one part, every instruction set.
+void check_canonical(const Layer& layer, const std::vector<float>& x) {
+  Plan plan = default_plan(layer.problem, Strategy::row_fused);
+  plan.parts = 1;
+  const std::vector<float> expected = canonical_ffn(layer, plan, x);
+  for (const cpu::Isa isa : cpu::supported_isas()) {
+    INFO(describe(layer.problem), " ", cpu::to_string(isa));
+    CHECK(same_bits(run(layer.pack(), plan, x, 1, isa, 1).y, expected));
+  }
+}
+
 TEST_CASE("int8: inputs and units that are not exact times the scales' power of two give the canonical bits") {
   std::mt19937_64 rng(seed() + 7);
   for (const index_t group : {0, 64}) {
@@ -62,13 +73,7 @@ TEST_CASE("int8: inputs and units that are not exact times the scales' power of 
     const Layer layer = gaussian_layer(problem, false, rng);
     std::vector<float> x = gaussian_input(problem, rng);
     for (float& v : x) v *= 0x1p-112f;
-    Plan plan = default_plan(problem, Strategy::row_fused);
-    plan.parts = 1;
-    const std::vector<float> expected = canonical_ffn(layer, plan, x);
-    for (const cpu::Isa isa : cpu::supported_isas()) {
-      INFO("group ", group, " ", cpu::to_string(isa));
-      CHECK(same_bits(run(layer.pack(), plan, x, 1, isa, 1).y, expected));
-    }
+    check_canonical(layer, x);
   }
 }
 
@@ -81,14 +86,8 @@ TEST_CASE("int8: subnormal scales give the canonical bits") {
     std::vector<float>& m = of_up ? layer.up : layer.down;
     const std::size_t length = of_up ? 200 : 61;
     for (std::size_t k = 0; k < length; ++k) m[7 * length + k] = 0x1p-130f * static_cast<float>(static_cast<int>(k % 11) - 4);
-    const std::vector<float> x = gaussian_input(problem, rng);
-    Plan plan = default_plan(problem, Strategy::row_fused);
-    plan.parts = 1;
-    const std::vector<float> expected = canonical_ffn(layer, plan, x);
-    for (const cpu::Isa isa : cpu::supported_isas()) {
-      INFO("of up ", of_up, " ", cpu::to_string(isa));
-      CHECK(same_bits(run(layer.pack(), plan, x, 1, isa, 1).y, expected));
-    }
+    INFO("of up ", of_up);
+    check_canonical(layer, gaussian_input(problem, rng));
   }
 }
 

@@ -1,0 +1,18 @@
+// Quantiles of what was measured.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+namespace signsplit::tools {
+
+/// Linear interpolation between order statistics. `sorted` is not empty; q lies in [0, 1].
+[[nodiscard]] inline double quantile(const std::vector<double>& sorted, double q) {
+  const double position = q * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+}  // namespace signsplit::tools
