@@ -73,7 +73,7 @@ void TileSink::dot_survivors(HiddenRange hidden, KRange k) {
   const RowList after = !k.last ? rows_of(first_matrix(), survivors, {k.end, std::min(k.end + k.size(), run_.shape.d_padded)})
                         : deferred_ > 0 ? rows_of(Matrix::down, deferred, whole_row())
                                         : then;
-  if (!y_begun_) ask_for_y();
+  if (!y_begun_ || hidden.begin == units_.begin) ask_for_y();
   if (run_.residual != nullptr) {
     dot_restored(survivors, after);
   } else {
@@ -103,7 +103,7 @@ void TileSink::drop_closed(index_t n) {
 /// The first bytes of the plane of the tile that follows: of the layer's last tile, none.
 RowList TileSink::plane_after(HiddenRange hidden) const {
   const Certificate& c = *run_.certificate;
-  const index_t begin = hidden.end < part_.end ? hidden.end : following_;
+  const index_t begin = hidden.end < units_.end ? hidden.end : following_;
   if (begin >= run_.shape.d_ff) return {};
   return {c.panel(first_panel(begin)), 0, std::min(kPlaneAheadBytes, c.layout().tail_offset()), nullptr, 0, 1};
 }
@@ -113,7 +113,7 @@ RowList TileSink::plane_after(HiddenRange hidden) const {
 RowList TileSink::after_survivors(HiddenRange hidden) const {
   const Units likely{likely_units_, static_cast<std::size_t>(likely_)};
   if (likely_ > 0 && run_.problem.gated) return rows_of(Matrix::up, likely, whole_row());
-  return likely_ > 0 && hidden.end >= part_.end ? rows_of(Matrix::down, likely, whole_row()) : plane_after(hidden);
+  return likely_ > 0 && hidden.end >= units_.end ? rows_of(Matrix::down, likely, whole_row()) : plane_after(hidden);
 }
 
 void TileSink::add_bias_of_survivors() {
@@ -176,7 +176,7 @@ void TileSink::up_sums_of_open_survivors(HiddenRange hidden) {
   }
   const Units wanted{tile_.selected, static_cast<std::size_t>(count)};
   dot(Matrix::up, rows_of(Matrix::up, wanted, whole_row()), whole_row(), nullptr, tile_.compact, nullptr,
-      hidden.end < part_.end ? plane_after(hidden) : rows_of(Matrix::down, wanted, whole_row()));
+      hidden.end < units_.end ? plane_after(hidden) : rows_of(Matrix::down, wanted, whole_row()));
   for (index_t s = 0, found = 0; found < count; ++s) {
     if (tile_.survivors[s] != tile_.selected[found]) continue;
     std::copy_n(tile_.compact + at(found, 0), batch, tile_.up + at(s, 0));
@@ -200,7 +200,7 @@ void TileSink::defer_rows(HiddenRange hidden) {
     deferred_ += wanted ? 1 : 0;
   }
   statistics_.pushed_rows += static_cast<std::uint64_t>(deferred_);
-  if (hidden.end < part_.end) return;
+  if (hidden.end < units_.end) return;
   begin_y();
   const Units deferred{tile_.deferred, static_cast<std::size_t>(deferred_)};
   add_rows(rows_of(Matrix::down, deferred, whole_row()), tile_.deferred_coefficients, plane_after(hidden));

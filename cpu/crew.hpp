@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
 #include <vector>
 
 #include "work_queue.hpp"
@@ -77,14 +76,6 @@ class Crew {
       }
     }
     return -1;
-  }
-  /// With more threads than processors, the one that is waited for may need this one's.
-  static void wait_a_moment(int turns) {
-    constexpr int patience = 2000;
-    if (turns > patience) std::this_thread::yield();
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
   }
 
   std::vector<Desk> desks_;

@@ -72,12 +72,18 @@ struct Ffn::State {
 
   Status bind(const Weights& layer);
   void load_x(std::span<const float> x);
-  void run_item(int phase, index_t item, int worker, TileSink& sink);
+  void run_item(int phase, const WorkItem& item, int worker, TileSink& sink);
+  [[nodiscard]] HiddenRange units_of(const WorkItem& item) const;
   void run_phase(int phase, int worker, const RunContext& run);
   void start_trace();
   void finish_trace();
   /// The layers in rotation do not fit in a cache.
   [[nodiscard]] bool reads_memory() const { return rotation.layers() * static_cast<index_t>(weight_bytes(problem)) > kCachedBytes; }
+  /// Two workers may take a part one after the other: its sums are those of one. (sign_split's depend on tiles, and integers are scaled at a
+  /// part's end.)
+  [[nodiscard]] bool parts_can_be_cut() const {
+    return plan.strategy != Strategy::sign_split && problem.arithmetic == Arithmetic::f32;
+  }
   [[nodiscard]] double trace_time() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - trace_start).count();
   }
@@ -188,10 +194,28 @@ void Ffn::State::load_x(std::span<const float> x) {
   }
 }
 
-void Ffn::State::run_item(int phase, index_t item, int worker, TileSink& sink) {
+/// The units of a part, or of a share of one: shares begin at panels of the plane, so that none is read twice.
+HiddenRange Ffn::State::units_of(const WorkItem& item) const {
+  const HiddenRange part = part_range(plan, shape, item.number);
+  const auto border = [&](index_t slice) {
+    if (slice == 0 || slice == item.slices) return slice == 0 ? part.begin : part.end;
+    return std::clamp(round_up(part.begin + part.size() * slice / item.slices, kPanelRows), part.begin, part.end);
+  };
+  return {border(item.begin), border(item.end)};
+}
+
+void Ffn::State::run_item(int phase, const WorkItem& item, int worker, TileSink& sink) {
   const double begin = trace != nullptr ? trace_time() : 0.0;
-  walk(plan, shape, phase_at(plan, phase), item, sink);
-  if (trace != nullptr) traced[static_cast<std::size_t>(worker)].push_back({worker, phase, item, begin, trace_time()});
+  if (phase_at(plan, phase) == Phase::reduce) {
+    walk(plan, shape, Phase::reduce, item.number, sink);
+  } else {
+    const WorkItem next = queues[phase].after(item);
+    const HiddenRange units = units_of(item);
+    sink.expect(units, next.number >= 0 ? units_of(next).begin : shape.d_ff);
+    queues[phase].await_beginning(item);
+    if (units.size() > 0) walk_units(plan, shape, phase_at(plan, phase), item.number, units, sink);
+  }
+  if (trace != nullptr) traced[static_cast<std::size_t>(worker)].push_back({worker, phase, item.number, begin, trace_time()});
 }
 
 /// Takes items of a phase until none is left. Where all phases are one region, who completes the last part's y goes on to the reduction.
@@ -201,17 +225,17 @@ void Ffn::State::run_phase(int phase, int worker, const RunContext& run) {
   TileSink sink(run, workspace.tiles[static_cast<std::size_t>(worker)], {report.threads > 1 ? &crew : nullptr, &queue, worker});
   const int reduction = phase_count(plan) - 1;
   bool y_complete = false;
-  for (index_t item = queue.take(worker); item >= 0; item = queue.take(worker)) {
+  for (WorkItem item = queue.take(worker); item.number >= 0; item = queue.take(worker)) {
     run_item(phase, item, worker, sink);
-    queue.finish_one();
-    if (phase + 1 == reduction) {
-      y_complete = tree.done(item, [&](index_t into, index_t from) { sink.add_part(into, from); });
+    queue.finish(item);
+    if (phase + 1 == reduction && !item.is_continued()) {
+      y_complete = tree.done(item.number, [&](index_t into, index_t from) { sink.add_part(into, from); });
     }
   }
   crew.help(queue);
   if (y_complete && plan.launch == Launch::one_region) {
     const index_t slices = item_count(plan, shape, Phase::reduce);
-    for (index_t item = 0; item < slices; ++item) run_item(reduction, item, worker, sink);
+    for (index_t slice = 0; slice < slices; ++slice) run_item(reduction, {.number = slice}, worker, sink);
   }
   statistics[static_cast<std::size_t>(worker)] += sink.statistics();
 }
@@ -267,11 +291,12 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
   std::fill(s.statistics.begin(), s.statistics.end(), Statistics{});
   s.backwards = !s.backwards;
   for (int phase = 0; phase < phase_count(s.plan); ++phase) {
-    s.queues[phase].reset(item_count(s.plan, s.shape, phase_at(s.plan, phase)), s.backwards);
+    const Phase kind = phase_at(s.plan, phase);
+    s.queues[phase].reset(item_count(s.plan, s.shape, kind), s.backwards, kind != Phase::reduce && s.parts_can_be_cut());
   }
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
                        active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.residual.get(), s.certify, s.exact_mask,
-                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.backwards, s.reads_memory()};
+                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.reads_memory()};
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;

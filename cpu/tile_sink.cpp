@@ -55,20 +55,23 @@ index_t union_over_tokens(const std::uint8_t* open, index_t units, index_t batch
 
 }  // namespace
 
+/// What two workers share of a part is counted with its beginning.
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
-  part_ = part_range(run_.plan, run_.shape, part);
-  following_ = !run_.backwards ? part_.end : part > 0 ? part_range(run_.plan, run_.shape, part - 1).begin : run_.shape.d_ff;
-  const index_t elems = run_.problem.batch * run_.shape.d_padded;
+  part_begin_ = part_range(run_.plan, run_.shape, part).begin;
+  const bool begins = units_.begin == part_begin_;
+  const index_t elems = begins ? run_.problem.batch * run_.shape.d_padded : 0;
   if (phase != Phase::second_product) statistics_.bytes_x += static_cast<std::uint64_t>(elems) * sizeof(float);
   if (phase == Phase::first_product) return;
-  if (part == 0) statistics_.bytes_scales += static_cast<std::uint64_t>(down_scale_bytes(run_.problem));
-  const index_t y_elems = run_.problem.batch * run_.workspace.y_stride;
-  y_part_ = run_.workspace.partial_y + part * y_elems;
-  y_begun_ = false;
+  if (begins && part == 0) statistics_.bytes_scales += static_cast<std::uint64_t>(down_scale_bytes(run_.problem));
+  y_part_ = run_.workspace.partial_y + part * run_.problem.batch * run_.workspace.y_stride;
+  y_begun_ = !begins;
   statistics_.bytes_y += static_cast<std::uint64_t>(elems) * sizeof(float);
-  if (integers()) begin_integer_part(part);
+  if (integers()) begin_integer_part();
 }
+
+/// A tile that two workers share is counted with its beginning.
+void TileSink::count_tile(HiddenRange hidden) { statistics_.tiles += (hidden.begin - part_begin_) % run_.plan.hidden_tile == 0 ? 1 : 0; }
 
 /// y of the part = +0, once.
 void TileSink::begin_y() {
@@ -96,7 +99,7 @@ RowList TileSink::rows_of(Matrix matrix, HiddenRange units, KRange k) const {
 
 /// The next tile of the part, or the first of the part that follows.
 RowList TileSink::next_tile(HiddenRange hidden, Matrix matrix) const {
-  const index_t begin = hidden.end < part_.end ? hidden.end : following_;
+  const index_t begin = hidden.end < units_.end ? hidden.end : following_;
   const HiddenRange next{begin, std::min(begin + hidden.size(), run_.shape.d_ff)};
   return rows_of(matrix, next, matrix == Matrix::down ? whole_row() : k_range(run_.plan, run_.shape, 0));
 }
@@ -178,13 +181,13 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
 }
 
 void TileSink::up_tile(HiddenRange hidden, KRange k) {
-  ++statistics_.tiles;
+  count_tile(hidden);
   const bool split = run_.plan.strategy == Strategy::sign_split, gated = run_.problem.gated;
   if (run_.plan.strategy == Strategy::certified) {
     dot_survivors(hidden, k);
     return;
   }
-  if (phase_ == Phase::fused && !y_begun_) ask_for_y();
+  if (phase_ == Phase::fused && (!y_begun_ || hidden.begin == units_.begin)) ask_for_y();
   if (split && k.first) std::memset(tile_.already_read, 0, static_cast<std::size_t>(hidden.size()));
   if (!split && k.last && run_.plan.skip && (gated || phase_ == Phase::fused)) {
     dot_then_open_rows(hidden, k);
@@ -202,7 +205,7 @@ void TileSink::up_tile(HiddenRange hidden, KRange k) {
 }
 
 void TileSink::down_tile(HiddenRange hidden) {
-  ++statistics_.tiles;
+  count_tile(hidden);
   if (run_.plan.strategy == Strategy::certified) {
     defer_rows(hidden);
     return;

@@ -37,7 +37,6 @@ struct RunContext {
   bool exact_mask = false;
   const IntegerKernels* integers = nullptr;  ///< w8a8 only
   const RestoredKernels* restored = nullptr; ///< placement residual only
-  bool backwards = false;                    ///< workers take parts in descending order
   bool from_memory = false;                  ///< the layer is not expected in a cache
 };
 
@@ -53,6 +52,12 @@ class TileSink {
  public:
   TileSink(const RunContext& run, TileScratch& scratch, Help help)
       : run_(run), tile_(scratch), help_(help), judges_again_(judges_again(run.plan, run.problem)) {}
+
+  /// Which of the units of the part that begins next come, and the unit that this worker goes on with, more often than not; or d_ff.
+  void expect(HiddenRange units, index_t following) {
+    units_ = units;
+    following_ = following;
+  }
 
   void begin_part(index_t part, Phase phase);
   void up_tile(HiddenRange hidden, KRange k);
@@ -74,6 +79,7 @@ class TileSink {
   using Units = std::span<const index_t>;
 
   void begin_y();
+  void count_tile(HiddenRange hidden);
 
   // What is read, and what after it (tile_sink.cpp).
   [[nodiscard]] RowList rows_of(Matrix matrix, Units units, KRange k) const;
@@ -105,7 +111,7 @@ class TileSink {
   // Integers (w8a8.cpp).
   void dot_integers(Matrix matrix, RowList rows, KRange k, float* sums, const RowList& next);
   void find_h_scales();
-  void begin_integer_part(index_t part);
+  void begin_integer_part();
   void add_integer_rows(HiddenRange hidden);
   void add_integer_group(HiddenRange units);
   void scale_integer_sums(index_t unit);
@@ -162,14 +168,14 @@ class TileSink {
   const bool judges_again_;
   Statistics statistics_;
   Phase phase_ = Phase::fused;
-  index_t part_end_ = 0;                  // w8a8: the part's last unit + 1
   bool h_scales_found_ = false;           // w8a8
   struct {
     const void* matrix = nullptr;
     index_t first = 0, bytes = 0;
   } announced_;                           // the rows that the last kernel call has begun to ask for
-  HiddenRange part_ = {};
-  index_t following_ = 0;                 // first unit of the part that this worker takes next, more often than not
+  HiddenRange units_ = {};                // that come of the part: all, or those from its beginning on, or the rest
+  index_t part_begin_ = 0;
+  index_t following_ = 0;                 // the unit that this worker goes on with, more often than not
   index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
   index_t likely_units_[kRowsAtOnce], likely_ = 0;  // certified: the tile's first survivors that are open, more likely than not
   float* y_part_ = nullptr;               // [batch, y_stride]

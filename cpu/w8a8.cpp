@@ -72,9 +72,8 @@ void TileSink::find_h_scales() {
   h_scales_found_ = true;
 }
 
-void TileSink::begin_integer_part(index_t part) {
+void TileSink::begin_integer_part() {
   find_h_scales();
-  part_end_ = part_range(run_.plan, run_.shape, part).end;
   std::memset(tile_.integer_sums, 0, static_cast<std::size_t>(run_.problem.batch * run_.shape.d_padded) * sizeof(std::int32_t));
 }
 
@@ -84,7 +83,7 @@ void TileSink::add_integer_rows(HiddenRange hidden) {
   for (HiddenRange units = hidden; units.begin < hidden.end; units.begin = units.end) {
     units.end = group == 0 ? hidden.end : std::min(hidden.end, (units.begin / group + 1) * group);
     add_integer_group(units);
-    if (units.end == part_end_ || (group != 0 && units.end % group == 0)) scale_integer_sums(units.end - 1);
+    if (units.end == units_.end || (group != 0 && units.end % group == 0)) scale_integer_sums(units.end - 1);
   }
 }
 

@@ -3,8 +3,8 @@
 // bytes and time. Data-dependent choices (which rows to skip or to repair) belong to the sink, never to the walk.
 //
 // A plan runs as a sequence of phases with a barrier between them. A phase consists of independent items: the parts
-// (ranges of hidden units) of a product phase, the column slices of the reduction. A worker takes whole items, any item,
-// in any order: no bit depends on it.
+// (ranges of hidden units) of a product phase, the column slices of the reduction. A worker takes any item, in any order: no bit depends
+// on it. Two workers may take a part one after the other, the first some units from its beginning on, the second the rest.
 //
 //   unfused      first_product | second_product | reduce
 //   row_fused    fused                          | reduce
@@ -130,21 +130,20 @@ concept WalkSink = requires(S& sink, index_t part, Phase phase, HiddenRange hidd
 #define SIGNSPLIT_WALK_SINK class
 #endif
 
-/// Sends the events of one item of one phase to the sink. The plan must be valid for the problem.
+/// Sends the events of some units of an item of a product phase to the sink: `units` is all of the part's range, or a beginning of it, or the
+/// rest. Tiles end where the part's do. Where sign_split is cut, it is at the border of two tiles: else its sums have another order.
 #if defined(__CUDACC__)
 #pragma nv_exec_check_disable  // a sink may exist on one side only: on the device, its events are device functions
 #endif
 template <SIGNSPLIT_WALK_SINK Sink>
-SIGNSPLIT_HD constexpr void walk(const Plan& plan, WalkShape shape, Phase phase, index_t item, Sink& sink) {
-  if (phase == Phase::reduce) {
-    sink.reduce(reduce_range(plan, shape, item));
-    return;
-  }
-  const HiddenRange part = part_range(plan, shape, item);
+SIGNSPLIT_HD constexpr void walk_units(const Plan& plan, WalkShape shape, Phase phase, index_t item, HiddenRange units, Sink& sink) {
+  const index_t part_begin = part_range(plan, shape, item).begin;
   const index_t k_tiles = k_tile_count(plan, shape);
   sink.begin_part(item, phase);
-  for (index_t j = part.begin; j < part.end; j += plan.hidden_tile) {
-    const HiddenRange hidden{j, j + plan.hidden_tile < part.end ? j + plan.hidden_tile : part.end};
+  for (index_t j = units.begin, end = 0; j < units.end; j = end) {
+    end = j + plan.hidden_tile - (j - part_begin) % plan.hidden_tile;
+    end = end < units.end ? end : units.end;
+    const HiddenRange hidden{j, end};
     if (phase == Phase::second_product) {
       sink.load_h(hidden);
       sink.down_tile(hidden);
@@ -169,6 +168,19 @@ SIGNSPLIT_HD constexpr void walk(const Plan& plan, WalkShape shape, Phase phase,
     } else {
       sink.store_h(hidden);
     }
+  }
+}
+
+/// Sends the events of one item of one phase to the sink. The plan must be valid for the problem.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
+template <SIGNSPLIT_WALK_SINK Sink>
+SIGNSPLIT_HD constexpr void walk(const Plan& plan, WalkShape shape, Phase phase, index_t item, Sink& sink) {
+  if (phase == Phase::reduce) {
+    sink.reduce(reduce_range(plan, shape, item));
+  } else {
+    walk_units(plan, shape, phase, item, part_range(plan, shape, item), sink);
   }
 }
 

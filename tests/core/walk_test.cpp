@@ -118,6 +118,21 @@ TEST_CASE("certified: proofs before the tile's first product, then as row_fused"
         "reduce 0-64\n");
 }
 
+TEST_CASE("a part cut in two: tiles end where the whole part's do") {
+  const Plan plan{.strategy = Strategy::row_fused, .parts = 2, .hidden_tile = 2};
+  Recorder recorder;
+  for (const HiddenRange units : {HiddenRange{5, 8}, HiddenRange{8, 10}}) {
+    walk_units(plan, walk_shape({.d_model = 64, .d_ff = 10}), Phase::fused, 1, units, recorder);
+  }
+  CHECK(recorder.text ==
+        "begin 1 phase 2\n"
+        "up 5-7 k0-64 first last\nactivate 5-7\ndown 5-7\n"
+        "up 7-8 k0-64 first last\nactivate 7-8\ndown 7-8\n"
+        "begin 1 phase 2\n"
+        "up 8-9 k0-64 first last\nactivate 8-9\ndown 8-9\n"
+        "up 9-10 k0-64 first last\nactivate 9-10\ndown 9-10\n");
+}
+
 TEST_CASE("parts cover the hidden units once, in order, and differ by one at most") {
   for (const index_t f : {1, 2, 3, 7, 31, 64, 97, 256, 1031}) {
     for (index_t parts = 1; parts <= f; parts += parts < 40 ? 1 : 37) {

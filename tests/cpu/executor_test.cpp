@@ -2,12 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdlib>
-#include <thread>
 
-#include "crew.hpp"
 #include "isa.hpp"
 #include "random_layer.hpp"
 #include "rotation.hpp"
@@ -149,56 +145,6 @@ TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was r
       }
     }
   }
-}
-
-TEST_CASE("workers without a part help: the bits and the counts of one thread") {
-  std::mt19937_64 rng(seed() + 6);
-  for (const DType dtype : {DType::f32, DType::bf16, DType::int8}) {
-    for (const index_t batch : {1, 3}) {
-      Problem problem{1000, 600, batch, dtype, {}, dtype == DType::bf16};
-      if (dtype == DType::int8) problem.group = 64;
-      const Weights w = gaussian_layer(problem, true, rng).pack();
-      const std::vector<float> x = gaussian_input(problem, rng);
-      for (Plan plan : default_plans(problem)) {
-        plan.parts = 2;
-        plan.hidden_tile = 300;  // calls of more than 256 KiB
-        if (plan.strategy == Strategy::row_fused) plan.k_tile = 512;
-        CAPTURE(to_json(plan));
-        std::vector<float> y(x.size()), expected(x.size());
-        auto alone = cpu::Ffn::create(w, plan, batch, {1, {}});
-        REQUIRE(alone->run(x, expected));
-        auto helped = cpu::Ffn::create(w, plan, batch, {5, {}});
-        for (int run = 0; run < 3; ++run) {
-          REQUIRE(helped->run(x, y));
-          CHECK(same_bits(y, expected));
-          CHECK(helped->report().statistics == alone->report().statistics);
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("a shared call ends when all its pieces have ended, each done once") {
-  cpu::WorkQueue queue;
-  queue.resize(1);
-  queue.reset(1, false);
-  REQUIRE(queue.take(0) == 0);
-  cpu::Crew crew;
-  crew.resize(3);
-  std::vector<std::thread> helpers;
-  for (int n = 0; n < 2; ++n) helpers.emplace_back([&] { crew.help(queue); });
-  for (int call = 0; call < 20; ++call) {
-    std::vector<std::atomic<int>> done(9);
-    const auto piece = [](const void* pieces, index_t n) {
-      std::this_thread::sleep_for(std::chrono::microseconds(100 * (n % 3)));  // some end long after others have begun
-      ++(*const_cast<std::vector<std::atomic<int>>*>(static_cast<const std::vector<std::atomic<int>>*>(pieces)))[static_cast<std::size_t>(n)];
-    };
-    crew.share(call % 3, {piece, &done}, 9);
-    for (const std::atomic<int>& times : done) CHECK(times == 1);
-  }
-  queue.finish_one();
-  for (std::thread& helper : helpers) helper.join();
-  CHECK(crew.idle() == 0);
 }
 
 TEST_CASE("rows from memory are added one by one, with the bits of several at once, on every instruction set") {
