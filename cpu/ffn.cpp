@@ -16,6 +16,7 @@
 #include "rotation.hpp"
 #include "signsplit/certificate.hpp"
 #include "signsplit/residual.hpp"
+#include "style_chooser.hpp"
 #include "tile_sink.hpp"
 #include "w8a8.hpp"
 #include "work_queue.hpp"
@@ -57,6 +58,7 @@ struct Ffn::State {
   // Every second run goes backwards through its parts: the same layer again, it begins with what is left of it in the caches.
   bool backwards = true;
   Rotation rotation;
+  StyleChooser styles;  // of requests, while layers come from memory
   std::shared_ptr<const Certificate> certificate;  // of `weights`; certified only
   std::shared_ptr<const Residual> residual;        // of `weights`; placement residual only
   AlignedBuffer memory;
@@ -294,10 +296,14 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     const Phase kind = phase_at(s.plan, phase);
     s.queues[phase].reset(item_count(s.plan, s.shape, kind), s.backwards, kind != Phase::reduce && s.parts_can_be_cut());
   }
+  const bool from_memory = s.reads_memory();
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
                        active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.residual.get(), s.certify, s.exact_mask,
-                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), s.reads_memory()};
+                       &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), from_memory,
+                       from_memory ? s.styles.style() : RequestStyle::slow_memory};
+  const auto begin = std::chrono::steady_clock::now();
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
+  if (from_memory) s.styles.took(std::chrono::steady_clock::now() - begin);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;
   if (s.trace != nullptr) s.finish_trace();

@@ -55,12 +55,12 @@ void run_rows(void (*kernel)(const DotRows&), const DotRows& a, const RowList& r
   float* const partials = a.partials == nullptr || a.places != nullptr ? a.partials : a.partials + sums * kAccumulators;
   kernel({rows, next, asked_bytes, a.x, a.x_stride, a.packed_x, a.batch, a.k, a.first, a.last, partials, a.sums + sums,
           a.absolute_sums == nullptr ? nullptr : a.absolute_sums + sums, a.scales, a.scale_stride, a.group, a.k_begin, a.running,
-          a.places == nullptr ? nullptr : a.places + begin, a.from_memory});
+          a.places == nullptr ? nullptr : a.places + begin, a.from_memory, a.style});
 }
 
 void run_rows(void (*kernel)(const AddRows&), const AddRows& a, const RowList& rows, index_t begin, const RowList& next, index_t asked_bytes) {
   kernel({rows, next, asked_bytes, a.coefficients + begin * a.batch, a.y, a.y_stride, a.batch, a.columns, a.scales, a.group, a.scale_stride,
-          a.from_memory});
+          a.from_memory, a.style});
 }
 
 void run_dot_piece(const void* pointer, index_t piece) {
@@ -88,7 +88,7 @@ void run_add_piece(const void* pointer, index_t piece) {
   rows.bytes = (end - begin) * elem_bytes;
   const RowList none;
   call.kernel({rows, none, 0, a.coefficients + call.first * a.batch, a.y + begin, a.y_stride, a.batch, end - begin,
-               a.scales == nullptr ? nullptr : a.scales + begin, a.group, a.scale_stride, a.from_memory});
+               a.scales == nullptr ? nullptr : a.scales + begin, a.group, a.scale_stride, a.from_memory, a.style});
 }
 
 SharedCall shared(const ChunkedCall<DotRows>& call) { return {run_dot_piece, &call}; }
@@ -144,7 +144,8 @@ void TileSink::dot_floats(Matrix matrix, const RowList& rows, KRange k, float* p
                      k.begin,
                      judges_again_,
                      tile_.places,
-                     run_.from_memory};
+                     run_.from_memory,
+                     run_.style};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   run_kernel((absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type], args);
 }
@@ -166,7 +167,7 @@ void TileSink::add_rows(const RowList& rows, const float* coefficients, const Ro
   if (rows.row_count == 0) return;
   const AddRows args{rows,    next,     announce(rows, next), coefficients,
                      y_part_, run_.workspace.y_stride, run_.problem.batch, run_.shape.d_padded,
-                     scale_bits(run_.weights.down_scales()), run_.weights.group(), run_.shape.d_padded, run_.from_memory};
+                     scale_bits(run_.weights.down_scales()), run_.weights.group(), run_.shape.d_padded, run_.from_memory, run_.style};
   run_kernel(run_.kernels.add[static_cast<std::size_t>(run_.weights.dtype())], args);
   statistics_.bytes_down += static_cast<std::uint64_t>(rows.row_count) * row_bytes();
 }

@@ -38,6 +38,7 @@ struct RunContext {
   const IntegerKernels* integers = nullptr;  ///< w8a8 only
   const RestoredKernels* restored = nullptr; ///< placement residual only
   bool from_memory = false;                  ///< the layer is not expected in a cache
+  RequestStyle style = RequestStyle::slow_memory;
 };
 
 /// Who helps a worker once the queue of its phase is empty.

@@ -132,15 +132,17 @@ inline void for_panels(const AddRows& a, index_t first, index_t last, Panel&& pa
   }
 }
 
-/// All B tokens, whose y stays in the first-level cache. The rows are one stream, or two.
-template <class L, class T, int B>
+/// All B tokens, whose y stays in the first-level cache. The rows are one stream, or two. Where memory is fast, each line is asked for
+/// once, farther ahead, into the second level: 4 tokens of 2048x8192 in bf16 then take 0.97 of the time, where it is slow 1.05 times.
+template <class L, class T, int B, RequestStyle kStyle>
 inline void add_rows_in_order(const AddRows& a) {
+  constexpr bool fast = kStyle == RequestStyle::fast_memory;
   constexpr int R = L::add_rows(B);
-  const index_t distance = ahead_bytes(B, sizeof(T), a.columns, tokens_in_registers<L>());
-  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, distance);
+  const index_t of_product_1 = ahead_bytes(B, sizeof(T), a.columns, tokens_in_registers<L>()), distance = fast ? 16 * 1024 : of_product_1;
+  ReadAhead<fast ? 2 : 1> ahead(a.list, a.next, a.asked_bytes < of_product_1 ? a.asked_bytes : of_product_1, distance);
   const auto panel = [&](auto rows, index_t i) {
     constexpr int n = decltype(rows)::value, line_elems = 64 / static_cast<int>(sizeof(T));
-    ahead.pace_over<n>(n * a.list.bytes, a.columns / line_elems, [&](auto requests) {
+    ahead.template pace_over<n, !fast>(n * a.list.bytes, a.columns / line_elems, [&](auto requests) {
       add_panel<L, T, n, B, add_vectors<L, T, B>()>(a, i, 0, 0, a.columns, requests, NothingAfter{});
     });
   };
@@ -205,7 +207,11 @@ template <class L, class T>
 void add_rows(const AddRows& a) {
   if constexpr (tokens_in_registers<L>() > 1) {
     if (in_row_order(a.batch, a.columns, tokens_in_registers<L>())) {
-      return a.batch == 4 ? add_rows_in_order<L, T, 4>(a) : a.batch == 3 ? add_rows_in_order<L, T, 3>(a) : add_rows_in_order<L, T, 2>(a);
+      const auto in_order = [&](auto tokens) {
+        constexpr int B = decltype(tokens)::value;
+        a.style == RequestStyle::fast_memory ? add_rows_in_order<L, T, B, RequestStyle::fast_memory>(a) : add_rows_in_order<L, T, B, RequestStyle::slow_memory>(a);
+      };
+      return a.batch == 4 ? in_order(Constant<4>{}) : a.batch == 3 ? in_order(Constant<3>{}) : in_order(Constant<2>{});
     }
   }
   if (a.batch == 1) {

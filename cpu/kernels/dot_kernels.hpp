@@ -148,6 +148,7 @@ inline void dot_rows_in_order(const DotRows& a) {
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(B, sizeof(T), a.x_stride, tokens_in_registers<L>()));
   FoldLater<L, B> sums(a.sums);
   for (index_t i = 0; i < a.list.row_count; ++i) {
+    if (a.from_memory) ahead.open_pages(a.list.bytes);  // 4 tokens, fast memory: 0.985 of the time
     ahead.template pace_over<lines>(a.list.bytes, a.k / kPartials, [&](auto requests) { dot_row_of_tokens<L, T>(a, i, requests, sums); });
   }
 }

@@ -39,6 +39,10 @@ constexpr index_t ahead_bytes(index_t batch, index_t elem_bytes, index_t row_ele
 inline constexpr index_t kRowsAtOnce = 4, kPieceBytes = 1536;
 constexpr bool are_apart(const RowList& list) { return list.rows != nullptr && list.bytes >= kPieceBytes + 512; }
 
+/// Two ways of asking for rows that come from memory, named after the memory that each suits. Requests change no bit, so the executor may
+/// try both (StyleChooser).
+enum class RequestStyle : unsigned char { slow_memory, fast_memory };
+
 /// What is read after this call is known for most calls: `next`. The kernels ask for it (prefetch) while they compute the
 /// last of their own rows. `asked_bytes`: how much of the start of their own list the call before has asked for. Neither
 /// changes a result.
@@ -66,6 +70,7 @@ struct DotRows {
   bool running = false;         ///< one token: sums after every K tile, of what was added by then
   const std::uint32_t* places = nullptr;  ///< one token: [row_count], partials of row i are at [places[i]]; null: at [i]
   bool from_memory = false;     ///< one token: the rows are not expected in a cache
+  RequestStyle style = RequestStyle::slow_memory;
 };
 
 /// Lays x out in the order in which dot reads it for several tokens. Once per run.
@@ -89,6 +94,7 @@ struct AddRows {
   index_t group;                ///< int8: rows that share a row of scales; 0: all
   index_t scale_stride;         ///< int8: elements from one row of scales to the next
   bool from_memory = false;     ///< one token: the rows are not expected in a cache
+  RequestStyle style = RequestStyle::slow_memory;
 };
 
 /// One addition of the tree over the parts: into += from.

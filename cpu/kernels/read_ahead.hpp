@@ -85,8 +85,8 @@ class RowStretches {
 ///
 /// Each line is asked for again, 4 KiB later: processors drop such requests while too many loads wait, and a dropped one costs the
 /// kernel the whole latency of memory. Asked for twice, 8 and 16 tokens take 0.88 to 0.92 of the time, 4 tokens 0.95; 1 or 2 KiB later they
-/// take 1.05 times as long as 4 KiB later, 96 KiB later is no help, and three times is no better than once.
-template <int Level, int Lines>
+/// take 1.05 times as long as 4 KiB later, 96 KiB later is no help, and three times is no better than once. kAgain: whether that is done.
+template <int Level, int Lines, bool kAgain>
 class PacedStretch {
  public:
   /// From `at`, of which `behind` bytes are before it in one piece, up to `bend`, then from `then`, which has no bend.
@@ -97,7 +97,7 @@ class PacedStretch {
 #pragma GCC unroll 8
     for (int n = part * Lines / parts; n < (part + 1) * Lines / parts; ++n) {
       ask_for<Level, 1>(at_);
-      ask_for<Level, 1>(at_ + again_);
+      if constexpr (kAgain) ask_for<Level, 1>(at_ + again_);
       at_ += bytes_apart_;
       if (at_ >= bend_) [[unlikely]] {
         at_ += jump_;
@@ -116,7 +116,7 @@ class PacedStretch {
 };
 
 /// The same where the requests of all steps are whole lines in one piece: no branch, and registers enough.
-template <int Level, int Lines>
+template <int Level, int Lines, bool kAgain>
 class StraightStretch {
  public:
   explicit StraightStretch(const char* at) : at_(at) {}
@@ -124,7 +124,7 @@ class StraightStretch {
 #pragma GCC unroll 8
     for (int n = part * Lines / parts; n < (part + 1) * Lines / parts; ++n, at_ += 64) {
       ask_for<Level, 1>(at_);
-      ask_for<Level, 1>(at_ - 4 * 1024);
+      if constexpr (kAgain) ask_for<Level, 1>(at_ - 4 * 1024);
     }
   }
 
@@ -215,8 +215,8 @@ class ReadAhead {
 
   /// For kernels that read a block of rows in several passes: before every pass of `steps` steps, with the bytes that it will
   /// read; the cursor moves on by their `passes`-th part.
-  template <int Lines>
-  PacedStretch<Level, Lines> pace(index_t bytes, index_t passes, index_t steps) {
+  template <int Lines, bool kAgain = true>
+  PacedStretch<Level, Lines, kAgain> pace(index_t bytes, index_t passes, index_t steps) {
     due_ += bytes;
     index_t more = due_ / (passes * kLine) * kLine;
     due_ -= more * passes;
@@ -240,15 +240,15 @@ class ReadAhead {
   }
 
   /// Calls read(requests) for a pass that is the only one over its rows.
-  template <int Lines, class Read>
+  template <int Lines, bool kAgain = true, class Read>
   void pace_over(index_t bytes, index_t steps, Read&& read) {
     const index_t more = steps * Lines * kLine;
     if (bytes == more && due_ == 0 && more < end_ - at_) {
-      StraightStretch<Level, Lines> requests(at_);
+      StraightStretch<Level, Lines, kAgain> requests(at_);
       at_ += more;
       read(requests);
     } else {
-      read(pace<Lines>(bytes, 1, steps));
+      read(pace<Lines, kAgain>(bytes, 1, steps));
     }
   }
 
