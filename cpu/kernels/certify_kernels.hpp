@@ -33,5 +33,7 @@ PanelVerdict certify_avx512vnni(const CertifyPanel& panel);
 /// How far ahead of its use the plane is asked for, the first and the second time. A panel is followed by the next one, so that this runs
 /// over its end too. 7 or 8 and 4 to 6 KiB: within 2 %; 10, 12 or 16 KiB first: 1 to 4 % slower.
 inline constexpr index_t kPlaneAheadBytes = 8192, kPlaneAgainBytes = 5120;
+/// And where a page begins.
+inline constexpr index_t kPlanePagesAhead = 16 * 1024;
 
 }  // namespace signsplit::cpu

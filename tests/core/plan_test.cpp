@@ -289,3 +289,18 @@ TEST_CASE("labels and descriptions") {
         "1x2 bf16 gated fatrelu:0.01, batch 1");
   CHECK(weight_bytes({.d_model = 65, .d_ff = 10, .dtype = DType::f32, .gated = true}) == 3 * 10 * 128 * 4);
 }
+TEST_CASE("the tiles of a part are as equal as can be: one for one token, of 256 units at most for several, of 512 in certified") {
+  struct Case {
+    index_t d_ff, one, several, certified;
+  };
+  for (const Case& c : {Case{11008, 344, 172, 344}, Case{16384, 512, 256, 512}, Case{20480, 640, 214, 320}, Case{36864, 576, 231, 384},
+                        Case{2304, 256, 256, 256}, Case{100, 100, 100, 100}}) {
+    CAPTURE(c.d_ff);
+    Problem problem{.d_model = 4096, .d_ff = c.d_ff};
+    CHECK(default_plan(problem, Strategy::row_fused).hidden_tile == c.one);
+    CHECK(default_plan(problem, Strategy::certified).hidden_tile == c.certified);
+    problem.batch = 2;
+    CHECK(default_plan(problem, Strategy::unfused, true).hidden_tile == c.several);
+  }
+}
+
