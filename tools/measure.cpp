@@ -55,13 +55,13 @@ class Session {
         own_executor_(options.executor != nullptr ? nullptr : cpu_executor({.threads = options.threads, .isa = options.isa})),
         executor_(options.executor != nullptr ? options.executor : own_executor_.get()),
         exact_executor_(cpu_executor({.threads = options.threads, .isa = options.isa, .exact_mask = true})),
-        watch_(options.still) {}
+        watch_(options.still), random_(options.seed) {}
 
   Status make_layers(double active);
   void add(const CaseRequest& request);
   void check_all();
   void prepare_rotations();
-  Status time_rounds();
+  Status time_all();
   MeasureResult finish();
 
  private:
@@ -79,6 +79,9 @@ class Session {
   void check_again(Subject& subject);
   void turn(Subject& subject, int round);
   Status bandwidth_turn();
+  Status time_rounds(std::vector<Subject*> subjects, double budget_s, int min_rounds, bool read);
+  std::vector<Subject*> undecided();
+  [[nodiscard]] std::vector<PairedMedian> paired() const;
   void summarise(Subject& subject) const;
   void pair();
   [[nodiscard]] double share_left_out() const;
@@ -96,6 +99,8 @@ class Session {
   std::map<index_t, std::vector<float>> row_fused_;  // by parts
   Turns reads_;
   Watch watch_;
+  std::mt19937_64 random_;
+  int rounds_ = 0;
 };
 
 Status Session::make_layers(double active) {
@@ -265,26 +270,23 @@ Status Session::bandwidth_turn() {
 /// A, B, C, ..., read probe, B, C, A, ... until the budget is spent. Every round in an order of its own: in one order for all, a case always
 /// came after the same other one, and on the same copies of the layer, and two cases of one schedule differed by 1 to 3 % (6 % near the
 /// capacity of a cache), which repeating did not show.
-Status Session::time_rounds() {
+Status Session::time_rounds(std::vector<Subject*> subjects, double budget_s, int min_rounds, bool read) {
   constexpr int kEveryRounds = 3;
-  std::vector<Subject*> order;
-  for (Subject& subject : subjects_) order.push_back(&subject);
-  std::mt19937_64 random(options_.seed);
   watch_.ask();
   const auto start = Clock::now();
-  for (int round = 0; round < options_.min_rounds || seconds_since(start) < options_.budget_s; ++round) {
-    const double spent = seconds_since(start) / std::max(options_.budget_s, 1e-9);
-    report(0.35 + 0.65 * std::min(1.0, spent), "measuring");
-    bool any = options_.measure_read_bandwidth;
-    std::shuffle(order.begin(), order.end(), random);
-    for (Subject* subject : order) {
+  for (int count = 0; count < min_rounds || seconds_since(start) < budget_s; ++count) {
+    report(0.35 + 0.65 * std::min(1.0, seconds_since(start) / std::max(budget_s, 1e-9)), "measuring");
+    const int round = rounds_++;
+    bool any = read;
+    std::shuffle(subjects.begin(), subjects.end(), random_);
+    for (Subject* subject : subjects) {
       if (!subject->alive()) continue;
       any = true;
       if (subject->seldom && round >= kEveryRounds && round % kEveryRounds != 0) continue;
       turn(*subject, round);
       watch_.ask_if_due();
     }
-    if (options_.measure_read_bandwidth) {
+    if (read) {
       if (Status status = bandwidth_turn(); !status.ok()) return status;
       watch_.ask_if_due();
     }
@@ -292,6 +294,37 @@ Status Session::time_rounds() {
   }
   watch_.ask();
   return {};
+}
+
+/// What the cases take beside each other.
+std::vector<PairedMedian> Session::paired() const {
+  std::vector<const Turns*> turns;
+  for (const Subject& subject : subjects_) turns.push_back(&subject.turns);
+  return paired_medians(turns, watch_);
+}
+
+/// The fastest fused and the fastest unfused plan, when the interval of what tells them apart covers zero; else nothing.
+std::vector<Subject*> Session::undecided() {
+  const std::vector<PairedMedian> medians = paired();
+  std::size_t fastest[2] = {subjects_.size(), subjects_.size()};
+  for (std::size_t i = 0; i < subjects_.size(); ++i) {
+    const Subject& subject = subjects_[i];
+    if (!subject.alive() || !subject.result.plan || !(medians[i].seconds > 0.0)) continue;
+    std::size_t& place = fastest[is_fused(*subject.result.plan) ? 1 : 0];
+    if (place == subjects_.size() || medians[i].seconds < medians[place].seconds) place = i;
+  }
+  if (fastest[0] == subjects_.size() || fastest[1] == subjects_.size()) return {};
+  if (!tied(medians[fastest[0]], medians[fastest[1]])) return {};
+  return {&subjects_[fastest[0]], &subjects_[fastest[1]]};
+}
+
+Status Session::time_all() {
+  std::vector<Subject*> all;
+  for (Subject& subject : subjects_) all.push_back(&subject);
+  if (Status status = time_rounds(all, options_.budget_s, options_.min_rounds, options_.measure_read_bandwidth); !status.ok()) return status;
+  if (!(options_.tie_budget_s > 0.0)) return {};
+  const std::vector<Subject*> tied = undecided();
+  return tied.empty() ? Status{} : time_rounds(tied, options_.tie_budget_s, 0, false);
 }
 
 void Session::summarise(Subject& subject) const {
@@ -304,11 +337,8 @@ void Session::summarise(Subject& subject) const {
   subject.result.all_turns_median_s = quantile(subject.turns.all(), 0.5);
 }
 
-/// What the cases take beside each other.
 void Session::pair() {
-  std::vector<const Turns*> turns;
-  for (const Subject& subject : subjects_) turns.push_back(&subject.turns);
-  const std::vector<PairedMedian> medians = paired_medians(turns, watch_);
+  const std::vector<PairedMedian> medians = paired();
   for (std::size_t i = 0; i < subjects_.size(); ++i) {
     subjects_[i].result.paired_s = medians[i].seconds;
     subjects_[i].result.paired_ci90_s = medians[i].ci90_s;
@@ -374,7 +404,7 @@ Result<MeasureResult> measure(const Problem& problem, double active, std::span<c
   if (options.before_timing) {
     if (Status status = options.before_timing(); !status.ok()) return status;
   }
-  if (Status status = session.time_rounds(); !status.ok()) return status;
+  if (Status status = session.time_all(); !status.ok()) return status;
   return session.finish();
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to measure " + describe(problem));

@@ -32,6 +32,9 @@ struct MeasureOptions {
   double rotation_bytes = 0;      ///< cold: of the layers that take turns together; 0: what the executor needs at least
   double budget_s = 2.0;          ///< for all cases together, after set-up
   int min_rounds = 5;
+  /// So many seconds more for the fastest fused and the fastest unfused plan, where after budget_s the 90 % interval of their difference covers
+  /// zero. It is looked at once, before these rounds, and its sign never.
+  double tie_budget_s = 0.0;
   std::uint64_t seed = 1;
   bool measure_read_bandwidth = true;
   bool check_results = true;      ///< compare with row_fused bit by bit and with the exact reference in ulps

@@ -79,6 +79,8 @@ std::size_t Turns::unsteady(const Watch& watch) const {
   return static_cast<std::size_t>(std::count_if(turns_.begin(), turns_.end(), [&](const Turn& turn) { return !watch.steady_after(turn.answer); }));
 }
 
+bool tied(const PairedMedian& a, const PairedMedian& b) { return std::abs(a.seconds - b.seconds) <= std::hypot(a.ci90_s, b.ci90_s); }
+
 std::vector<PairedMedian> paired_medians(std::span<const Turns* const> cases, const Watch& watch) {
   std::vector<PairedMedian> medians(cases.size());
   std::vector<std::vector<double>> turns(cases.size());

@@ -60,6 +60,9 @@ struct PairedMedian {
   double ci90_s = 0;  ///< half width of its 90 % interval
 };
 
+/// Whether the 90 % interval of their difference covers zero.
+[[nodiscard]] bool tied(const PairedMedian& a, const PairedMedian& b);
+
 /// Medians of cases that took turns, without what slowed or sped up a whole round: every turn is divided by the
 /// median, over the round's turns that count, of time over the case's own median. So two of them differ by what the schedules differ by, and
 /// the machine's drift between rounds, which p10 and p90 contain, does not hide it. The interval is that of a median by order statistics:

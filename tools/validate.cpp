@@ -149,6 +149,7 @@ Result<ExitCode> validate(const ValidateOptions& options, const Context& context
   request.limit_s = options.limit_s;
   request.measure.exact_reference = options.suite == "quick";  // of the larger suites it would be most of the time
   if (options.suite != "quick") request.measure.budget_s = 1.5;
+  request.measure.tie_budget_s = 1.5;
   request.measure.threads = cpu->threads;
   request.measure.isa = cpu->isa;
   if (options.probe == "on") {

@@ -10,6 +10,7 @@
 #include "seed.hpp"
 #include "tools/host_memory.hpp"
 #include "tools/read_probe.hpp"
+#include "tools/turns.hpp"
 
 using namespace signsplit;
 using namespace signsplit::tools;
@@ -109,6 +110,27 @@ TEST_CASE("a case of which little is asked takes a turn in the first three round
     CHECK(one.paired_s > 0);
     CHECK(one.paired_ci90_s >= 0);
   }
+}
+
+TEST_CASE("where the fastest fused and the fastest unfused plan are tied, they alone take further turns") {
+  const Problem problem = small(1, false);
+  MeasureOptions options = quick();
+  options.min_rounds = 5;
+  options.tie_budget_s = 0.02;
+  const std::vector<Plan> plans{default_plan(problem, Strategy::unfused), default_plan(problem, Strategy::unfused, true),
+                                default_plan(problem, Strategy::row_fused), default_plan(problem, Strategy::row_fused, true)};
+  const auto measured = measure(problem, 0.3, requests(plans), options);
+  REQUIRE_MESSAGE(measured.ok(), measured.message());
+  std::vector<int> further[2];  // of unfused and fused plans: turns beyond the fifth, 0 left out
+  for (const CaseResult& one : measured->cases) {
+    REQUIRE(one.samples >= 5);
+    if (one.samples > 5) further[is_fused(*one.plan)].push_back(one.samples);
+  }
+  CHECK(further[0] == further[1]);  // none, or one of each and as many
+  CHECK(further[0].size() <= 1);
+  CHECK(tied({1.0, 0.3}, {1.5, 0.4}));
+  CHECK(tied({1.5, 0.4}, {1.0, 0.3}));
+  CHECK(!tied({1.0, 0.3}, {1.51, 0.4}));
 }
 
 TEST_CASE("a case that cannot run says why, and the others go on") {
