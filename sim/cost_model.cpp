@@ -108,7 +108,7 @@ DownRows split_down_rows(const Statistics& bytes, double row) {
 
 Demand PhaseDemand::sum() const {
   return {up.stream_bytes + down.stream_bytes, up.jumps + down.jumps, up.busy_s + down.busy_s, up.stall_s + down.stall_s, up.misses + down.misses,
-          up.restarts + down.restarts, up.again_bytes + down.again_bytes, up.again_busy_s + down.again_busy_s};
+          up.restarts + down.restarts, up.lost_bytes + down.lost_bytes, up.waits_s + down.waits_s, up.again_bytes + down.again_bytes, up.again_busy_s + down.again_busy_s};
 }
 
 namespace {
@@ -135,6 +135,7 @@ double cache_end_of(const Machine& machine, int threads) {
 
 /// A matrix that is smaller than a huge page gets none from AlignedBuffer: more of its time goes into finding pages.
 constexpr index_t kHugePageBytes = AlignedBuffer::kHugePage;
+constexpr index_t kPageBytes = 4096;
 
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;
@@ -177,13 +178,18 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   }
   if (scenario.plan.strategy == Strategy::row_fused) model.restart = model_value(machine, "switch_s").value;
   if (scenario.plan.skip && !split && !certified && (scenario.problem.gated || scenario.plan.strategy == Strategy::row_fused)) {
-    model.guess = model_value(machine, "guess_overhead_s").value;
+    model.guess = model_value(machine, batch > 1 ? "guess_batch_s" : "guess_overhead_s").value;
   }
-  if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, "unannounced_s").value;
+  if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, scenario.problem.gated ? "unannounced_gated_s" : "unannounced_s").value;
+  if (scenario.plan.skip && !split) model.lost_listed = model_value(machine, "skip_lost_share").value;
+  if (scenario.plan.strategy == Strategy::row_fused) model.lost_in_turns = model_value(machine, "fused_lost_share").value;
+  if (certified) model.lost_survivors = model_value(machine, "survivor_lost_share").value;
+  if (scenario.plan.skip && scenario.plan.strategy == Strategy::unfused && batch > 4 && row_bytes < kPageBytes) model.down_wait = model_value(machine, "batch_row_wait_s").value;
   const double further = static_cast<double>(further_blocks(scenario.problem.batch)) * model_value(machine, "further_block_s").value;
   if (!streams) model.fold += further;
   model.row = model_value(machine, "row_overhead_s").value + further + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
   if (certified) {
+    model.survivor = model_value(machine, "survivor_s").value;
     model.unit = model_value(machine, "certify_overhead_s").value * batch + (batch > 1 ? model_value(machine, "certify_batch_s").value : 0.0);
   }
   if (split) {
@@ -234,8 +240,10 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.up_jumps);
   demand.busy_s += units * model.guess;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
+  const double listed = gate_first && !certified ? std::max(0.0, read - units * row) : 0.0;  // rows of W1 that open gates ask for
+  demand.lost_bytes = (model.lost_in_turns + model.lost_survivors) * read + model.lost_listed * listed;
   if (certified) {  // the plane is read whole, of the matrices the rows it leaves
-    demand.busy_s += units * (elements * model.element.plane + model.unit);
+    demand.busy_s += units * (elements * model.element.plane + model.unit) + refined * model.survivor;
     demand.jumps = jumps + jumps_when_skipping(jumps, units, static_cast<double>(bytes.refined));
     if (gate_first) demand.jumps += jumps_when_skipping(jumps, units, static_cast<double>(bytes.bytes_up) / row);
   } else {
@@ -259,6 +267,8 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   demand.jumps = jumps_when_skipping(structural_jumps(structure.down_jumps, scenario), units, rows.pushed_new);
   if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.down_jumps);
   if (scenario.plan.strategy == Strategy::unfused) demand.restarts = static_cast<double>(structure.tiles) / 2.0;
+  demand.lost_bytes = (model.lost_in_turns + model.lost_listed) * demand.stream_bytes;
+  demand.waits_s = rows.pushed_new * model.down_wait;
   return demand;
 }
 
@@ -343,12 +353,12 @@ double not_hidden(double a, double b, double loss) {
 PhaseTime time_of(const Demand& demand, double share, int workers, double footprint, double tile_bytes, const Model& model) {
   const double rate = stream_rate(model, workers, footprint), memory = memory_share(model, workers, footprint);
   const double jumps = demand.jumps * model.gap_bytes, stalled = model.jumps_stall ? memory * jumps : 0.0;
-  const double bytes = share * (demand.stream_bytes + jumps - stalled), stream = bytes / rate;
+  const double bytes = share * (demand.stream_bytes + memory * demand.lost_bytes + jumps - stalled), stream = bytes / rate;
   const double busy_s = share * (demand.busy_s + memory * demand.stall_s), busy = busy_s / workers;
   const double again = share * std::max(demand.again_busy_s / workers,
                                         demand.again_bytes / bandwidth(model.machine, workers, tile_bytes * workers));
   const double mixed = std::sqrt(memory * (1.0 - memory)) * demand.stream_bytes / model.mixed_rate;
-  const double waits = share * ((mixed + memory * (demand.misses * model.miss + demand.restarts * model.restart)) / workers + stalled / rate);
+  const double waits = share * ((mixed + memory * (demand.misses * model.miss + demand.restarts * model.restart + demand.waits_s)) / workers + stalled / rate);
   const double loss = model.cache_overlap_loss + memory * (model.overlap_loss - model.cache_overlap_loss);
   // The processor overlaps arithmetic with the stream of new bytes, but for a part of the smaller of the two. Re-reads come
   // from the cache while the stream pauses.

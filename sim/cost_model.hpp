@@ -39,6 +39,11 @@ struct Model {
   bool returns = true;  ///< a call begins where the one before ended
   double parts = 1;
   double guess = 0;  ///< thread seconds per unit for finding out early which rows will be read
+  /// Bytes' worth of time that main memory loses, share of the bytes: of rows read by a list, of two matrices read in turns, of a certificate's
+  /// survivors.
+  double lost_listed = 0, lost_in_turns = 0, lost_survivors = 0;
+  double survivor = 0;  ///< thread seconds per unit that a certificate leaves
+  double down_wait = 0;  ///< thread seconds per row of product 2 from main memory
   double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
 
@@ -50,6 +55,8 @@ struct Demand {
   double stall_s = 0;          ///< waits beside the arithmetic, were all from main memory, thread seconds
   double misses = 0;           ///< row pieces that nothing asks for ahead
   double restarts = 0;         ///< changes of the matrix, or tiles that nothing asks for ahead: reading begins anew
+  double lost_bytes = 0;       ///< bytes' worth of time lost, were all from main memory
+  double waits_s = 0;          ///< waits beside no stream, were all from main memory, thread seconds
   double again_bytes = 0;      ///< weights that the hidden tile has read before
   double again_busy_s = 0;
 };

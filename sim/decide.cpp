@@ -28,7 +28,7 @@ std::optional<Decision> decide(std::span<const LabelledPrediction> cases, const 
   decision.winner = winner.label;
   decision.loser = loser.label;
   decision.gap_s = loser.prediction.time_s - winner.prediction.time_s;
-  decision.uncertainty_s = gap_uncertainty_s(winner.prediction.terms, loser.prediction.terms, machine);
+  decision.uncertainty_s = gap_uncertainty_s(winner.prediction, loser.prediction, machine);
   if (decision.gap_s > decision.uncertainty_s) decision.verdict = fused_wins ? Verdict::fuse : Verdict::keep_unfused;
   return decision;
 }

@@ -13,7 +13,7 @@ namespace {
 
 /// No interval is narrower: the half widths (90 %) that the suite `development` needed, on the machine that docs/simulator.md
 /// describes; trials that the parameters were fitted to say little about shapes not seen.
-constexpr double kErrorFloor = 0.12, kCacheErrorFloor = 0.14, kGapErrorFloor = 0.0075;
+constexpr double kErrorFloor = 0.12, kCacheErrorFloor = 0.14, kGapErrorFloor = 0.003;
 
 /// A parameter that is fitted, and how far (one standard deviation of its logarithm) it may be from what is assumed.
 struct FitParameter {
@@ -38,17 +38,17 @@ constexpr FitParameter kParameters[] = {
     {"batch_overlap_loss", false, 0.3}, {"push_token_s", false, 0.5}, {"streams_token_s", false, 0.5},
     {"batch_read_rate", false, 0.1}, {"push_overhead_s", false, 0.3}, {"push_batch_s", false, 0.5},
     {"streams_overhead_s", false, 0.3}, {"streams_batch_s", false, 0.5}, {"telescoping_share", false, 0.2},
-    {"row_overhead_s", false, 0.7}, {"further_block_s", false, 0.7}, {"skip_overhead_s", false, 0.7}, {"certify_overhead_s", false, 0.7}, {"certify_batch_s", false, 0.7},
+    {"row_overhead_s", false, 0.7}, {"further_block_s", false, 0.7}, {"skip_overhead_s", false, 0.7}, {"certify_overhead_s", false, 0.7}, {"certify_batch_s", false, 0.7}, {"survivor_s", false, 0.7},
     {"certify_token_share", false, 0.2},
     {"redo_overhead_s", false, 0.5}, {"restored_cost", false, 0.5}, {"quantize_rate", false, 0.7}, {"split_miss_s", false, 0.7},
     {"streams_miss_s", false, 0.7}, {"batch_miss_s", false, 0.7},
     {"thread_wait_s", false, 0.7}, {"barrier_wait_s", false, 0.7}, {"first_byte_s", false, 0.5}, {"switch_s", false, 0.7},
-    {"unannounced_s", false, 0.7}, {"guess_overhead_s", false, 0.7},
+    {"unannounced_s", false, 0.7}, {"guess_overhead_s", false, 0.7}, {"guess_batch_s", false, 0.7}, {"skip_lost_share", false, 0.5}, {"unannounced_gated_s", false, 0.7}, {"fused_lost_share", false, 0.7}, {"survivor_lost_share", false, 0.5}, {"batch_row_wait_s", false, 0.5},
     {"exchange_rate", false, 0.7}, {"stream_efficiency", false, 0.01}, {"small_page_efficiency", false, 0.3},
     {"cache_efficiency", false, 0.02}, {"mixed_rate", false, 0.5}, {"gather_gap_bytes", false, 0.7}, {"gather_gap_rows", false, 0.5},
     {"overlap_loss", false, 0.5}, {"cache_overlap_loss", false, 0.5}, {"split_overlap_loss", false, 0.3},
     {"streams_overlap_loss", false, 0.3}, {"split_stall_rate", false, 0.2}, {"streams_stall_rate", false, 0.15},
-    {"row_read_rate", false, 0.1}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.5}, {"unhelped", false, 0.5},
+    {"row_read_rate", false, 0.1}, {"certified_overlap_loss", false, 0.3}, {"imbalance", false, 0.3},
 };
 
 double prior_of(const FitParameter& parameter, const Machine& machine, const std::string& isa) {
@@ -114,29 +114,41 @@ std::vector<double> sigmas_of(const std::vector<Trial>& trials) {
   return sigmas;
 }
 
-/// Two plans of one trial that differ in whether they are fused, and in nothing else.
-struct AlikePair {
+/// Two plans of one trial. Alike: they differ in whether they are fused, and in nothing else.
+struct PlanPair {
+  bool alike = true;
   const Trial* trial = nullptr;
   std::size_t unfused_plan = 0, fused_plan = 0;  ///< of the trial
   std::size_t unfused = 0, fused = 0;  ///< places among the results of all trials
   double measured = 0;                 ///< log(unfused / fused), measured beside each other
-  double sigma = 0;                    ///< of that
+  double sigma = 0;                    ///< of that, with what no spread shows
+  double measured_sigma = 0;           ///< without it
 };
 
+/// Whether the first is the unfused and the second the fused plan of a pair, or one skips where the other does not.
+enum class Pairing { none, alike, unlike };
+Pairing pairing_of(const Plan& a, const Plan& b) {
+  if (a.strategy != Strategy::unfused || b.placement == Placement::residual) return Pairing::none;
+  if (b.strategy == Strategy::row_fused && a.skip == b.skip) return Pairing::alike;
+  const bool certified = b.strategy == Strategy::certified && a.skip, skips = b.strategy == Strategy::unfused && b.skip && !a.skip;
+  return certified || skips ? Pairing::unlike : Pairing::none;
+}
+
 /// Beside each other two plans are known far better than each by itself: what a trial's times share falls out of the difference.
-std::vector<AlikePair> alike_pairs(const std::vector<Trial>& trials) {
-  constexpr double kUnseen = 0.01;
-  std::vector<AlikePair> pairs;
+std::vector<PlanPair> pairs_of(const std::vector<Trial>& trials) {
+  constexpr double kUnseen = 0.006, kUnseenUnlike = 0.05;
+  std::vector<PlanPair> pairs;
   std::size_t first = 0;
   for (const Trial& trial : trials) {
     const std::vector<Plan>& plans = trial.request.plans;
     for (std::size_t u = 0; u < trial.results.size(); ++u) {
       for (std::size_t f = 0; f < trial.results.size(); ++f) {
         const TrialResult &a = trial.results[u], &b = trial.results[f];
-        const bool alike = plans[u].strategy == Strategy::unfused && plans[f].strategy == Strategy::row_fused && plans[u].skip == plans[f].skip;
-        if (!alike || !(a.paired_s > 0.0 && b.paired_s > 0.0)) continue;
+        const Pairing pairing = pairing_of(plans[u], plans[f]);
+        if (pairing == Pairing::none || !(a.paired_s > 0.0 && b.paired_s > 0.0)) continue;
+        const bool alike = pairing == Pairing::alike;
         const double sigma = std::hypot(a.paired_ci90_s / a.paired_s, b.paired_ci90_s / b.paired_s) / 1.645;
-        pairs.push_back({&trial, u, f, first + u, first + f, std::log(a.paired_s / b.paired_s), std::hypot(kUnseen, sigma)});
+        pairs.push_back({alike, &trial, u, f, first + u, first + f, std::log(a.paired_s / b.paired_s), std::hypot(alike ? kUnseen : kUnseenUnlike, sigma), sigma});
       }
     }
     first += trial.results.size();
@@ -145,7 +157,7 @@ std::vector<AlikePair> alike_pairs(const std::vector<Trial>& trials) {
 }
 
 /// What is predicted of a pair's difference minus what was measured; `errors` as of log_errors.
-double gap_error_of(const AlikePair& pair, const std::vector<double>& errors, const std::vector<double>& measured) {
+double gap_error_of(const PlanPair& pair, const std::vector<double>& errors, const std::vector<double>& measured) {
   return errors[pair.unfused] + measured[pair.unfused] - errors[pair.fused] - measured[pair.fused] - pair.measured;
 }
 
@@ -172,24 +184,35 @@ double half_width(const std::vector<Trial>& trials, const std::vector<double>& e
   return count > 0 ? 1.645 * std::sqrt(squares / count) : 0.0;
 }
 
-/// What the uncertain terms of a pair leave open of its difference: half width (90 %), a share of the time.
-double gap_width_of_terms(const AlikePair& pair, const Machine& machine, const std::string& isa) {
+/// What the uncertain terms of a pair leave open of its difference: standard deviation, a share of the time.
+double gap_sigma_of_terms(const PlanPair& pair, const Machine& machine, const std::string& isa) {
+  constexpr double kHalfWidth = 1.645;
   const Machine now = as_of_now(machine, pair.trial->reading);
   const auto a = prediction_of(*pair.trial, pair.unfused_plan, now, isa), b = prediction_of(*pair.trial, pair.fused_plan, now, isa);
-  return a.ok() && b.ok() ? gap_uncertainty_of_terms_s(a->terms, b->terms, now) / std::max(a->time_s, b->time_s) : 0.0;
+  return a.ok() && b.ok() ? gap_uncertainty_of_terms_s(a->terms, b->terms, now) / std::max(a->time_s, b->time_s) / kHalfWidth : 0.0;
 }
 
-/// Half width that holds 90 % of the errors of the pairs' differences, without what measuring them and what their terms leave open.
-double gap_half_width(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials, const std::vector<double>& errors) {
-  std::vector<double> beyond;
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0.0 : values[values.size() / 2];
+}
+
+/// The width beyond which a predicted difference has the right sign with odds of 3 to 2 or better: to one side errors exceed it in two of five
+/// cases. Without what measuring them and uncertain terms leave open. Of a normal distribution the median square is 0.455 of the mean square,
+/// and this width 0.376 of the median error.
+template <class Wanted>
+double gap_error_left(const Machine& machine, const std::string& isa, const std::vector<Trial>& trials, const std::vector<double>& errors,
+                          Wanted wanted) {
+  constexpr double kMedianSquare = 0.455, kThreeToTwo = 0.376;
+  std::vector<double> squares, known;
   const std::vector<double> measured = log_medians(trials);
-  for (const AlikePair& pair : alike_pairs(trials)) {
-    const double error = gap_error_of(pair, errors, measured), known = gap_width_of_terms(pair, machine, isa);
-    beyond.push_back(std::sqrt(std::max(0.0, error * error - known * known - pair.sigma * pair.sigma)));
+  for (const PlanPair& pair : pairs_of(trials)) {
+    if (!wanted(pair)) continue;
+    const double error = gap_error_of(pair, errors, measured);
+    squares.push_back(error * error);
+    known.push_back(kMedianSquare * (std::pow(gap_sigma_of_terms(pair, machine, isa), 2.0) + std::pow(pair.measured_sigma, 2.0)));
   }
-  if (beyond.empty()) return 0.0;
-  std::sort(beyond.begin(), beyond.end());
-  return beyond[(beyond.size() * 9) / 10];
+  return kThreeToTwo * std::sqrt(std::max(0.0, median(squares) - median(known)));
 }
 
 void fit_errors(Machine& machine, const std::string& isa, const std::vector<Trial>& trials) {
@@ -198,7 +221,15 @@ void fit_errors(Machine& machine, const std::string& isa, const std::vector<Tria
   const double memory = std::max(kErrorFloor, half_width(trials, errors, Residency::cold));
   machine.model["error"] = {memory, "1", Kind::fitted, source, 0.0};
   machine.model["cache_error"] = {std::max(kCacheErrorFloor, half_width(trials, errors, Residency::warm)), "1", Kind::fitted, source, 0.0};
-  machine.model["gap_error"] = {std::max(kGapErrorFloor, gap_half_width(machine, isa, trials, errors)), "1", Kind::fitted, source, 0.0};
+  const auto gap_error = [&](const char* name, double floor, bool alike, Residency residency) {
+    const double left = gap_error_left(machine, isa, trials, errors, [&](const PlanPair& pair) {
+      return pair.alike == alike && (!alike || pair.trial->request.residency == residency);
+    });
+    machine.model[name] = {std::max(floor, left), "1", Kind::fitted, source, 0.0};
+  };
+  gap_error("gap_error", kGapErrorFloor, true, Residency::cold);
+  gap_error("cache_gap_error", kGapErrorFloor, true, Residency::warm);
+  gap_error("unlike_error", kGapErrorFloor, false, Residency::cold);
 }
 
 constexpr Residency kWarm = Residency::warm, kCold = Residency::cold;
@@ -321,13 +352,13 @@ void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>&
   std::vector<double> priors;
   for (const FitParameter& parameter : kParameters) priors.push_back(std::log(prior_of(parameter, machine, isa)));
   const std::vector<double> sigmas = sigmas_of(trials), medians = log_medians(trials);
-  const std::vector<AlikePair> pairs = alike_pairs(trials);
+  const std::vector<PlanPair> pairs = pairs_of(trials);
   const Residuals residuals = [&](const std::vector<double>& logarithms, std::vector<double>& r) {
     Machine candidate = machine;
     write_parameters(candidate, isa, logarithms);
     r = log_errors(candidate, isa, trials);
     std::vector<double> gaps;
-    for (const AlikePair& pair : pairs) gaps.push_back(gap_error_of(pair, r, medians) / pair.sigma);
+    for (const PlanPair& pair : pairs) gaps.push_back(gap_error_of(pair, r, medians) / pair.sigma);
     for (std::size_t i = 0; i < r.size(); ++i) r[i] /= sigmas[i];
     r.insert(r.end(), gaps.begin(), gaps.end());
     for (std::size_t i = 0; i < logarithms.size(); ++i) r.push_back((logarithms[i] - priors[i]) / kParameters[i].sigma);

@@ -231,15 +231,17 @@ double gap_uncertainty_of_terms_s(const Terms& a, const Terms& b, const Machine&
   return std::sqrt(weighted_squares(difference_of(a, b), term_uncertainty(machine)));
 }
 
-double gap_uncertainty_s(const Terms& a, const Terms& b, const Machine& machine) {
-  // What the equations leave out of both alike cancels too: gap_error is of schedules whose terms are nearly the same. Of two that differ by
-  // a fifth of the time or more kUnlike is left out, which is what the development suite needed, or gap_error where that is more.
-  constexpr double kUnlike = 0.03, kUnrelated = 0.2;
+double gap_uncertainty_s(const Prediction& a, const Prediction& b, const Machine& machine) {
+  // What the equations leave out of both alike cancels too: gap_error is of schedules whose terms are nearly the same, unlike_error of two that
+  // differ by a fifth of the time or more.
+  constexpr double kUnrelated = 0.2;
   double apart = 0;
-  for (const auto& [name, seconds] : difference_of(a, b).named()) apart += std::abs(seconds);
-  const double slower = std::max(a.total(), b.total()), alike = model_value(machine, "gap_error").value, unlike = std::max(alike, kUnlike);
+  for (const auto& [name, seconds] : difference_of(a.terms, b.terms).named()) apart += std::abs(seconds);
+  const double slower = std::max(a.terms.total(), b.terms.total()), memory = std::max(a.memory, b.memory);
+  const double cached = model_value(machine, "cache_gap_error").value, alike = cached + memory * (model_value(machine, "gap_error").value - cached);
+  const double unlike = std::max(alike, model_value(machine, "unlike_error").value);
   const double share = slower > 0.0 && !is_gpu(machine) ? std::min(1.0, apart / (kUnrelated * slower)) : 1.0;
-  return std::hypot(gap_uncertainty_of_terms_s(a, b, machine), (alike + share * (unlike - alike)) * slower);
+  return std::hypot(gap_uncertainty_of_terms_s(a.terms, b.terms, machine), (alike + share * (unlike - alike)) * slower);
 }
 
 }  // namespace signsplit::sim

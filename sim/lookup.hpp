@@ -40,7 +40,7 @@ inline constexpr int kRatedBatches[] = {1, 2, 4, 8};
 
 /// Half width (90 %) of a prediction; and of the difference of two, where what both share cancels.
 [[nodiscard]] double prediction_uncertainty_s(const Terms& terms, const Machine& machine, Residency residency);
-[[nodiscard]] double gap_uncertainty_s(const Terms& a, const Terms& b, const Machine& machine);
+[[nodiscard]] double gap_uncertainty_s(const Prediction& a, const Prediction& b, const Machine& machine);
 /// The part of it that comes from the terms; what the equations leave out is the rest.
 [[nodiscard]] double gap_uncertainty_of_terms_s(const Terms& a, const Terms& b, const Machine& machine);
 

@@ -35,15 +35,20 @@ inline constexpr ModelField kModelFields[] = {
     {"piece_batch_s", "s", 5e-8},      // ... and per row piece of product 1
     {"streams_batch_s", "s", 1.6e-7},  // ... of sign_split's streams
     {"thread_wait_s", "s", 3e-6},      // more than one thread: what a call's fork and join take beyond those of an empty loop
-    {"barrier_wait_s", "s", 3e-7},     // ... what a barrier between two products takes beyond one of an empty loop
+    {"barrier_wait_s", "s", 1.5e-7},     // ... what a barrier between two products takes beyond one of an empty loop
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
     {"switch_s", "s", 2.5e-7},  // row_fused: reading goes on in the other matrix, per tile and change
     {"unannounced_s", "s", 4e-7},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
     {"guess_overhead_s", "s", 2e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
+    {"guess_batch_s", "s", 3e-9},  // ... of more than one token
+    {"skip_lost_share", "1", 0.15},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
+    {"unannounced_gated_s", "s", 4e-7},  // ... gated
+    {"fused_lost_share", "1", 0.004},  // row_fused, from main memory: of all weights, read from two matrices in turns
+    {"survivor_lost_share", "1", 0.15},  // certified: of the rows of the units that it leaves
+    {"batch_row_wait_s", "s", 4e-8},  // unfused with skip, more than 4 tokens, rows below a page, from main memory: per row of product 2
     {"first_byte_s", "s", 2e-7},       // from the start of a phase to its first weights
     {"prefetch_bytes", "B", 4096.0},   // level 2: loaded by a worker that waits at a barrier, of what it does after it
-    {"imbalance", "1", 0.013},          // wait for the slowest of many workers, share of a phase
-    {"unhelped", "1", 0.6},             // of the wait for a last part, what the help of workers without one does not save
+    {"imbalance", "1", 0.04},          // weights in a cache: wait for the slowest of many workers, share of a phase
     {"piece_overhead_s", "s", 3e-9},   // per row piece of product 1 and token: folding the accumulators, activation
     {"push_overhead_s", "s", 4e-8},    // the same under sign_split, which also keeps its streams and decides what to push
     {"streams_overhead_s", "s", 3e-8},  // the same with streams
@@ -51,6 +56,7 @@ inline constexpr ModelField kModelFields[] = {
     {"further_block_s", "s", 2e-8},    // more tokens than a kernel takes at once: per row of either product and further block
     {"skip_overhead_s", "s", 5e-9},    // ... more when rows are skipped: the list of those that are not, and a jump to each
     {"certify_overhead_s", "s", 1.5e-9},  // per unit and token that a certificate judges, beyond the elements of its plane
+    {"survivor_s", "s", 4e-9},  // ... and per unit that it leaves
     {"certify_batch_s", "s", 5e-9},    // ... more than one token: and per unit
     {"certify_token_share", "1", 0.9},  // ... elements of its plane: what a further token takes of the first
     {"row_read_rate", "B/s", 6e10},     // that a thread gets from main memory at most
@@ -65,7 +71,9 @@ inline constexpr ModelField kModelFields[] = {
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.12},              // relative half width of what the equations leave out, 90 %, weights from main memory
     {"cache_error", "1", 0.14},        // the same of weights in a cache
-    {"gap_error", "1", 0.0075},        // the same of the difference of two schedules that share most of their terms, share of the time
+    {"gap_error", "1", 0.004},         // of the difference of two schedules that share most of their terms: beyond it a sign is right in 3 of 5 cases
+    {"cache_gap_error", "1", 0.004},   // ... weights in a cache
+    {"unlike_error", "1", 0.03},       // ... of two that share few
 };
 
 [[nodiscard]] constexpr const ModelField* find_model_field(std::string_view name) noexcept {

@@ -52,7 +52,7 @@ std::vector<Parameter> parameters_of(const Machine& machine, const Scenario& sce
   }
   for (const ModelField& field : kModelFields) {
     const std::string name(field.name);
-    if (name == "error" || name == "cache_error" || name == "gap_error" || name.starts_with("gemm_")) continue;  // no prediction of a plan depends on them
+    if (name == "error" || name == "cache_error" || name.ends_with("gap_error") || name == "unlike_error" || name.starts_with("gemm_")) continue;  // no prediction of a plan depends on them
     const Quantity quantity = model_value(machine, name);
     all.push_back({"model." + name, std::string(field.base_unit), quantity.value, [name, quantity](Machine& m, double factor) {
                      Quantity scaled = quantity;

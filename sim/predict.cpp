@@ -27,16 +27,13 @@ Status check(const Scenario& scenario) {
   return {};
 }
 
-/// Whether workers without a part help the others: the CPU executor shares kernel calls that read so much (cpu/products.cpp). Those of
-/// sign_split and certified seldom do.
-bool idle_workers_help(const Scenario& scenario, const Model& model) {
-  constexpr index_t kWorthSharingBytes = 256 * 1024;
-  const bool large = scenario.plan.strategy == Strategy::unfused || scenario.plan.strategy == Strategy::row_fused;
-  const index_t units = std::min(scenario.plan.hidden_tile, ceil_div(scenario.problem.d_ff, scenario.plan.parts));
-  return !is_gpu(model.machine) && large && units * walk_shape(scenario.problem).d_padded * dtype_bytes(scenario.problem.dtype) >= kWorthSharingBytes;
+/// Whether a part that lies across the border of two workers' shares is cut there, so that all have equally much to do (cpu/work_queue.hpp).
+bool parts_are_cut(const Scenario& scenario, const Model& model) {
+  return !is_gpu(model.machine) && scenario.plan.strategy != Strategy::sign_split && scenario.problem.arithmetic == Arithmetic::f32;
 }
 
-/// Adds one product phase to the terms, and returns what it takes. Whole parts are dealt to workers: after the last full round some workers wait, or help.
+/// Adds one product phase to the terms, and returns what it takes. Where parts are dealt whole, some workers wait in
+/// the last round.
 double add_phase(Terms& terms, const PhaseDemand& both, const Scenario& scenario, double footprint, double tile_bytes,
                const Model& model) {
   const index_t parts = scenario.plan.parts;
@@ -54,24 +51,23 @@ double add_phase(Terms& terms, const PhaseDemand& both, const Scenario& scenario
   terms.compute += even.compute;
   terms.first_byte += model.first_byte;
   const int left = static_cast<int>(parts % workers);
-  if (left > 0) {
-    const double unhelped = idle_workers_help(scenario, model) ? model_value(model.machine, "unhelped").value : 1.0;
+  if (left > 0 && !parts_are_cut(scenario, model)) {
     const double part = 1.0 / static_cast<double>(parts);
     const double last_round = time(part * left, left).total();
-    terms.imbalance += unhelped * std::max(0.0, last_round - part * left * even.total());
+    terms.imbalance += std::max(0.0, last_round - part * left * even.total());
   }
   return even.total();
 }
 
 /// Equal workers do not end a phase at the same time. How far apart they are grows like the root of the phase's time, as independent
 /// disturbances add up: two phases of half the time wait 1.4 times as long as one.
-double wait_for_slowest(const std::vector<double>& phases, const Model& model) {
+double wait_for_slowest(const std::vector<double>& phases, double memory, const Model& model) {
   double all = 0, roots = 0;
   for (const double seconds : phases) {
     all += seconds;
     roots += std::sqrt(seconds);
   }
-  return model.imbalance * (is_gpu(model.machine) ? all : roots * std::sqrt(all));
+  return model.imbalance * (is_gpu(model.machine) ? all : (1.0 - memory) * roots * std::sqrt(all));
 }
 
 double repair_s(const Scenario& scenario, const Structure& structure, const Statistics& bytes, double tile_bytes,
@@ -147,7 +143,8 @@ Result<Prediction> predict_time(const Scenario& scenario, const Machine& machine
       const PhaseDemand demand = demand_of(phase_at(scenario.plan, index), scenario, *model, structure, bytes);
       phases.push_back(add_phase(terms, demand, scenario, footprint, tile_bytes, *model));
     }
-    if (worker_count(scenario, *model) > 1) terms.imbalance += wait_for_slowest(phases, *model);
+    prediction.memory = is_gpu(machine) ? 1.0 : memory_share(*model, worker_count(scenario, *model), footprint);
+    if (worker_count(scenario, *model) > 1) terms.imbalance += wait_for_slowest(phases, prediction.memory, *model);
     terms.repair = repair_s(scenario, structure, bytes, tile_bytes, *model);
     terms.reduction += activations_s(scenario, bytes, *model);
 

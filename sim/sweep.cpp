@@ -83,7 +83,7 @@ Status evaluate(SweepPoint& point, const SweepRequest& request, const Machine& m
   point.unfused_skips = unfused.plan.skip;
   point.fused_s = fused.prediction->time_s;
   point.unfused_s = unfused.prediction->time_s;
-  point.uncertainty_s = gap_uncertainty_s(fused.prediction->terms, unfused.prediction->terms, machine);
+  point.uncertainty_s = gap_uncertainty_s(*fused.prediction, *unfused.prediction, machine);
   const double gap = point.unfused_s - point.fused_s;
   if (std::abs(gap) > point.uncertainty_s) point.verdict = gap > 0.0 ? Verdict::fuse : Verdict::keep_unfused;
   return {};

@@ -39,7 +39,8 @@ double half_width(const ValidationPoint& point) { return 0.5 * (point.high_s - p
 /// The simulator's and the measurement's word on any two points.
 double uncertainty_of(const ValidationPoint& a, const ValidationPoint& b, const Machine& machine) {
   const bool has_terms = a.terms.total() > 0.0 && b.terms.total() > 0.0;
-  return has_terms ? gap_uncertainty_s(a.terms, b.terms, machine) : std::hypot(half_width(a), half_width(b));
+  const auto prediction = [](const ValidationPoint& point) { return Prediction{point.predicted_s, point.low_s, point.high_s, point.terms, {}, point.memory}; };
+  return has_terms ? gap_uncertainty_s(prediction(a), prediction(b), machine) : std::hypot(half_width(a), half_width(b));
 }
 
 /// unfused − fused as measured, and how far that may be off.

@@ -27,7 +27,8 @@ sim::ValidationPoint validation_point(const std::string& group, const sim::Scena
           .paired_s = turns == TurnsOf::steady ? measured.paired_s : 0.0,
           .paired_ci90_s = measured.paired_ci90_s,
           .candidate = scenario.plan.strategy != Strategy::sign_split,
-          .terms = predicted.terms};
+          .terms = predicted.terms,
+          .memory = predicted.memory};
 }
 
 }  // namespace signsplit::tools

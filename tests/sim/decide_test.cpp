@@ -24,6 +24,8 @@ LabelledPrediction labelled(const char* label, bool fused, double stream, double
 Machine with_gap_error(double share) {
   Machine machine = test::sample_machine();
   machine.model["gap_error"].value = share;
+  machine.model["cache_gap_error"].value = 2 * share;
+  machine.model["unlike_error"].value = 0.03;
   return machine;
 }
 
@@ -52,6 +54,10 @@ TEST_CASE("keep unfused, and gaps inside the uncertainty") {
   // 1 % of the slower time where the terms are the same, 3 % where they differ by a fifth; here they differ by 1 / 21.
   const double left_out = 0.01 + 0.02 * 5.0 / 21.0;
   CHECK(test::within(decide(cases, with_gap_error(0.01))->uncertainty_s, std::hypot(known.stream * 0.05e-3, left_out * 1.05e-3), 1e-12));
+  std::vector<LabelledPrediction> cached = cases;
+  for (LabelledPrediction& entry : cached) entry.prediction.memory = 0.25;  // then three quarters of cache_gap_error
+  const double left_cached = 0.0175 + 0.0125 * 5.0 / 21.0;
+  CHECK(test::within(decide(cached, with_gap_error(0.01))->uncertainty_s, std::hypot(known.stream * 0.05e-3, left_cached * 1.05e-3), 1e-12));
   const std::vector<LabelledPrediction> apart{labelled("fused", true, 1.5e-3, 0), labelled("unfused", false, 1e-3, 0)};
   CHECK(test::within(decide(apart, with_gap_error(0.01))->uncertainty_s, std::hypot(known.stream * 0.5e-3, 0.03 * 1.5e-3), 1e-12));
   const std::vector<LabelledPrediction> equal{labelled("fused", true, 1e-3, 0), labelled("unfused", false, 1e-3, 0)};

@@ -27,16 +27,57 @@ TEST_CASE("reading begins anew: at changes of the matrix, at tiles of gathered r
   CHECK(more("switch_s", Strategy::unfused, false) == 0.0);
   CHECK(test::within(more("unannounced_s", Strategy::unfused, true), 8e-6, 1e-9));
   CHECK(more("unannounced_s", Strategy::unfused, false) == 0.0);
+  CHECK(more("unannounced_gated_s", Strategy::unfused, true) == 0.0);
   CHECK(more("unannounced_s", Strategy::row_fused, true) == 0.0);
   CHECK(more("switch_s", Strategy::row_fused, false, Residency::warm) < 0.8 * 2 * 8e-6);  // 16 MB: some of it from the cache
 }
 
-TEST_CASE("who asks early for open rows finds out early which they are") {
-  Problem problem = dense(256, 256, DType::bf16);
+TEST_CASE("what rows read by a list, and two matrices in turns, lose of main memory's stream") {
+  Problem problem = dense(1024, 4096, DType::bf16);
+  const auto lost = [&](const char* name, Strategy strategy, bool skip, Residency residency = Residency::cold) {
+    const Plan plan = two_parts(problem, strategy, skip);
+    const auto stream = [&](const Machine& machine) {
+      return predicted(problem, plan, machine, {.active = 0.5, .refined = 0.25, .refined_read = 0.25}, residency).terms.stream;
+    };
+    return (stream(sample_with({{name, 0.125}})) - stream(test::sample_machine())) * 20e9 / 0.125;  // bytes that count twice as often as they are
+  };
+  const double matrix = 2 * kElements;
+  CHECK(test::within(lost("skip_lost_share", Strategy::unfused, true), 0.5 * matrix, 1e-9));
+  CHECK(test::within(lost("skip_lost_share", Strategy::row_fused, true), 0.5 * matrix, 1e-9));
+  CHECK(lost("skip_lost_share", Strategy::row_fused, false) == 0.0);
+  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 2 * matrix, 1e-9));
+  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, true), 1.5 * matrix, 1e-9));
+  CHECK(lost("fused_lost_share", Strategy::unfused, true) == 0.0);
+  CHECK(test::within(lost("survivor_lost_share", Strategy::certified, true), 0.25 * matrix, 1e-9));
+  CHECK(lost("survivor_lost_share", Strategy::row_fused, true) == 0.0);
+  CHECK(lost("fused_lost_share", Strategy::row_fused, false, Residency::warm) < 2 * matrix);  // 16 MB: some of it from the cache
+  problem.gated = true;  // W1 is read by a list too
+  CHECK(test::within(lost("skip_lost_share", Strategy::unfused, true), matrix, 1e-9));
+}
+
+TEST_CASE("more than four tokens, short rows, skip: unfused waits for each row of W2 from main memory") {
+  Problem problem = dense(1024, 4096, DType::bf16);
   const auto more = [&](Strategy strategy, bool skip) {
     const Plan plan = two_parts(problem, strategy, skip);
+    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}).terms.compute; };
+    return compute(sample_with({{"batch_row_wait_s", 1e-6}})) - compute(test::sample_machine());
+  };
+  problem.batch = 5;
+  CHECK(test::within(more(Strategy::unfused, true), (1 - 1.0 / 32) * 2048e-6, 1e-9));  // units that one token opens at least
+  CHECK(more(Strategy::unfused, false) == 0.0);
+  CHECK(more(Strategy::row_fused, true) == 0.0);
+  problem.batch = 4;
+  CHECK(more(Strategy::unfused, true) == 0.0);
+  problem.batch = 5, problem.d_model = 2048;  // rows of a page
+  CHECK(more(Strategy::unfused, true) == 0.0);
+}
+
+TEST_CASE("who asks early for open rows finds out early which they are") {
+  Problem problem = dense(256, 256, DType::bf16);
+  const auto more = [&](Strategy strategy, bool skip, const char* name = "guess_overhead_s") {
+    const Plan plan = two_parts(problem, strategy, skip);
     const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, Residency::warm).terms.compute; };
-    return compute(sample_with({{"guess_overhead_s", 1e-6}})) - compute(test::sample_machine());
+    return compute(sample_with({{name, 1e-6}})) - compute(test::sample_machine());
   };
   CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
   CHECK(more(Strategy::row_fused, false) == 0.0);
@@ -44,8 +85,10 @@ TEST_CASE("who asks early for open rows finds out early which they are") {
   problem.gated = true;  // then it is about rows of W1, in either
   CHECK(test::within(more(Strategy::row_fused, true), 128e-6, 1e-9));
   CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
+  CHECK(more(Strategy::unfused, true, "guess_batch_s") == 0.0);
   problem.batch = 4;
-  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
+  CHECK(test::within(more(Strategy::unfused, true, "guess_batch_s"), 128e-6, 1e-9));
+  CHECK(more(Strategy::unfused, true) == 0.0);
 }
 
 TEST_CASE("more tokens than a kernel takes at once go over the rows again; certificates of several tokens") {
@@ -82,14 +125,16 @@ TEST_CASE("between a cache and main memory the lines of both are mixed: shares b
   CHECK(predicted(problem, two_parts(problem, Strategy::row_fused), sample_with({{"mixed_rate", 1e10}})).terms.compute == 0.0);  // cold
 }
 
-TEST_CASE("two phases wait for the slowest worker longer than one of their time; a barrier between them waits besides") {
-  const Problem problem = dense(1024, 4096, DType::bf16);
+TEST_CASE("in a cache two phases wait for the slowest worker longer than one of their time; a barrier between them waits besides") {
+  const Problem problem = dense(512, 512, DType::bf16);  // 1 MB
   const Machine machine = sample_with({{"imbalance", 0.01}, {"barrier_wait_s", 3e-6}});
-  const Terms fused = predicted(problem, two_parts(problem, Strategy::row_fused), machine).terms, unfused = predicted(problem, two_parts(problem, Strategy::unfused), machine).terms;
-  CHECK(test::within(fused.imbalance, 0.01 * fused.stream, 1e-12));
-  CHECK(test::within(unfused.imbalance, 0.01 * std::sqrt(2.0) * unfused.stream, 1e-12));
+  const auto terms = [&](Strategy strategy, Residency residency) { return predicted(problem, two_parts(problem, strategy), machine, {}, residency).terms; };
+  const Terms fused = terms(Strategy::row_fused, Residency::warm), unfused = terms(Strategy::unfused, Residency::warm);
+  CHECK(test::within(fused.imbalance, 0.01 * (fused.stream + fused.compute), 1e-12));
+  CHECK(test::within(unfused.imbalance, 0.01 * std::sqrt(2.0) * (unfused.stream + unfused.compute), 1e-12));
   CHECK(fused.barrier == 0.0);
   CHECK(test::within(unfused.barrier, 1e-6 + 3e-6, 1e-12));
+  CHECK(terms(Strategy::unfused, Residency::cold).imbalance == 0.0);  // who is done leaves main memory to the others
 }
 
 TEST_CASE("a curve that falls by less than a twentieth is still the cache's") {

@@ -14,7 +14,7 @@
 
 using namespace signsplit;
 using namespace signsplit::sim;
-using test::check_close, test::dense, test::two_parts;
+using test::check_close, test::dense, test::predicted, test::two_parts;
 
 namespace {
 
@@ -90,20 +90,18 @@ TEST_CASE("two regions: a fork and join for each phase, and no barrier") {
   CHECK(p->terms.barrier == 0.0);
 }
 
-TEST_CASE("three parts on two threads wait for the last") {
+TEST_CASE("of three parts on two threads one is cut, but under sign_split, where one thread waits for the last") {
   const Problem problem = dense(1024, 3 * 1024, DType::bf16);
-  Plan plan = two_parts(problem, Strategy::row_fused);
+  for (const Strategy strategy : {Strategy::unfused, Strategy::row_fused}) {
+    Plan plan = two_parts(problem, strategy);
+    plan.parts = 3;
+    CHECK(predicted(problem, plan, test::sample_machine()).terms.imbalance == 0.0);
+  }
+  Plan plan = default_sign_split_plan(problem, Variant::telescoping, Repair::none, false);
   plan.parts = 3;
-  plan.hidden_tile = 127;  // of 2 KiB a row: below 256 KiB nobody helps
-  const auto p = predict({problem, plan, {}, Residency::cold, 2, {}}, test::sample_machine());
-  REQUIRE(p.ok());
+  const Terms terms = predicted(problem, plan, test::sample_machine()).terms;
   // The last part is streamed by one thread at half of the bandwidth: a third of the bytes takes twice as long.
-  check_close(p->terms.imbalance, p->terms.stream / 3.0);
-  plan.hidden_tile = 128;
-  Machine machine = test::sample_machine();
-  CHECK(predict({problem, plan, {}, Residency::cold, 2, {}}, machine)->terms.imbalance == 0.0);  // all of it is helped with
-  machine.model["unhelped"].value = 0.25;
-  check_close(predict({problem, plan, {}, Residency::cold, 2, {}}, machine)->terms.imbalance, p->terms.stream / 12.0);
+  check_close(terms.imbalance, (terms.stream + terms.compute) / 3.0);
 }
 
 TEST_CASE("repairs: rows of W2 again, and exact decisions") {

@@ -90,6 +90,7 @@ struct Prediction {
   double time_s = 0, low_s = 0, high_s = 0;  ///< low..high is meant to hold 90 % of measured medians
   Terms terms;
   Statistics bytes;
+  double memory = 1.0;  ///< share of the weights' bytes that come from main memory and no cache, 0..1
 };
 
 /// The plan as this machine would be given it. CPU: unchanged. GPU: as many parts as there are multiprocessors, since a block

@@ -21,6 +21,7 @@ struct ValidationPoint {
   double paired_s = 0, paired_ci90_s = 0;  ///< measured beside the group's other points, drift between rounds taken out; 0: it was not
   bool candidate = false;  ///< one that the planner may choose: its regret is over these
   Terms terms = {};  ///< of the prediction: what two schedules share cancels when they are compared. All zero: nothing cancels.
+  double memory = 1.0;  ///< of the prediction
 };
 
 /// How well a predictor decides fused against unfused, group by group. A group counts when it holds both kinds. It is decidable when its
