@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "isa.hpp"
+#include "signsplit/certificate.hpp"
 
 namespace signsplit::cpu {
 
@@ -12,6 +13,14 @@ CertifyKernel certify_kernel_for([[maybe_unused]] Isa isa) noexcept {
   if (isa == Isa::avx512) return has_avx512vnni() ? certify_avx512vnni : certify_avx512;
 #endif
   return certify_scalar;
+}
+
+QuantizeGroup quantize_group_for([[maybe_unused]] Isa isa) noexcept {
+#if defined(SIGNSPLIT_X86_KERNELS)
+  if (isa == Isa::avx2) return quantize_group_avx2;
+  if (isa == Isa::avx512) return quantize_group_avx512;
+#endif
+  return quantize_group;
 }
 
 const RestoredKernels& restored_kernels_for([[maybe_unused]] Isa isa) noexcept {

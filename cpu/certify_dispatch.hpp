@@ -18,6 +18,9 @@ namespace signsplit::cpu {
 /// has it: they give the same verdicts.
 [[nodiscard]] CertifyKernel certify_kernel_for(Isa isa) noexcept;
 
+/// What quantizes x, likewise.
+[[nodiscard]] QuantizeGroup quantize_group_for(Isa isa) noexcept;
+
 /// Those that go with the residual, of an instruction set that supported_isas() lists.
 [[nodiscard]] const RestoredKernels& restored_kernels_for(Isa isa) noexcept;
 

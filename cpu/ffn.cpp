@@ -186,7 +186,7 @@ void Ffn::State::load_x(std::span<const float> x) {
     if (plan.strategy == Strategy::certified) {
       const PanelLayout layout = certificate->layout();
       workspace.x_tokens[b] = quantize_token(layout, to, workspace.x_quads + b * shape.d_padded / 4,
-                                             workspace.x_groups + b * layout.groups());
+                                             workspace.x_groups + b * layout.groups(), quantize_group_for(report.isa));
     }
   }
   if (problem.arithmetic == Arithmetic::w8a8) {

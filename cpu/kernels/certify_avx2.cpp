@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "certify_vector.hpp"
+#include "core/quantize_group.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -74,5 +75,9 @@ struct PanelAvx2 {
 }  // namespace
 
 PanelVerdict certify_avx2(const CertifyPanel& panel) { return certify_panel<PanelAvx2>(panel); }
+
+GroupSums quantize_group_avx2(const float* x, index_t columns, QuantizedQuad* quads, QuantizedGroup& group) {
+  return quantize_columns(x, columns, quads, group);
+}
 
 }  // namespace signsplit::cpu

@@ -1,5 +1,6 @@
 // The certificate for AVX-512 without VNNI: as for AVX2, bytes are widened to 16 bits and pmaddwd adds pairs of products.
 #include "certify_avx512.hpp"
+#include "core/quantize_group.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -25,5 +26,9 @@ struct PanelAvx512Words : PanelAvx512 {
 }  // namespace
 
 PanelVerdict certify_avx512(const CertifyPanel& panel) { return certify_panel<PanelAvx512Words>(panel); }
+
+GroupSums quantize_group_avx512(const float* x, index_t columns, QuantizedQuad* quads, QuantizedGroup& group) {
+  return quantize_columns(x, columns, quads, group);
+}
 
 }  // namespace signsplit::cpu

@@ -78,10 +78,13 @@ class Certificate {
   AlignedBuffer panels_;
 };
 
+/// For every machine.
+GroupSums quantize_group(const float* x, index_t columns, QuantizedQuad* quads, QuantizedGroup& group);
+
 /// Quantizes one token: x [columns], zero-padded to layout.columns, into quads [columns / 4] and groups [layout.groups()].
 /// Returns the view, whose margin is +∞ when x is not finite or its norm is above 2^50. The rounding mode must be to nearest.
-[[nodiscard]] QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad* quads,
-                                            QuantizedGroup* groups) noexcept;
+[[nodiscard]] QuantizedToken quantize_token(PanelLayout layout, const float* x, QuantizedQuad* quads, QuantizedGroup* groups,
+                                            QuantizeGroup quantize = quantize_group) noexcept;
 
 /// Certificates and residuals of one layer, built when first asked for. Safe to use from several threads.
 class CertificateStore {

@@ -42,6 +42,15 @@ struct QuantizedToken {
   float margin = 0.0f;  ///< times a row's norm: the rounding of the canonical sum and of the certificate's own; +∞: never certify
 };
 
+/// What a group's integers miss of x, and its size.
+struct GroupSums {
+  double error = 0.0;    ///< Σ|x − step·X|
+  double squares = 0.0;  ///< Σx²
+};
+
+/// Quantizes a group of x [columns] into quads [columns / 4]: group.step is given, its starts are set. Of any instruction set, with the same bits.
+using QuantizeGroup = GroupSums (*)(const float* x, index_t columns, QuantizedQuad* quads, QuantizedGroup& group);
+
 /// A scale is an f32 with kScaleBits bits of mantissa, and stored as a byte: what it lies above the row's base, in units of its last bit.
 inline constexpr int kScaleBits = 5, kScaleShift = 23 - kScaleBits;
 SIGNSPLIT_HD constexpr std::uint32_t scale_bits_of(std::uint32_t base, std::uint32_t code) { return base + (code << kScaleShift); }

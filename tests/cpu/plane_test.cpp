@@ -118,4 +118,27 @@ TEST_CASE("what a group of x adds for each scale is 0 or a normal number") {
   CHECK(groups[3].per_code == 0.0f);
 }
 
+TEST_CASE("x is quantized alike on every instruction set") {
+  std::mt19937_64 rng(seed() + 11);
+  std::normal_distribution<float> normal;
+  for (const PanelLayout layout : {PanelLayout{320, 64}, PanelLayout{320, 256}, PanelLayout{2048, 1024}}) {
+    for (const float scale : {1.0f, 1e-38f, 1e14f}) {
+      const auto columns = static_cast<std::size_t>(layout.columns), count = static_cast<std::size_t>(layout.groups());
+      std::vector<float> x(columns);
+      for (float& v : x) v = scale * normal(rng) * (rng() % 50 == 0 ? 30.0f : 1.0f);
+      std::fill_n(x.begin(), 64, 0.0f);
+      std::vector<QuantizedQuad> expected_quads(columns / 4), quads(columns / 4);
+      std::vector<QuantizedGroup> expected_groups(count), groups(count);
+      const QuantizedToken expected = quantize_token(layout, x.data(), expected_quads.data(), expected_groups.data());
+      for (const cpu::Isa isa : cpu::supported_isas()) {
+        CAPTURE(cpu::to_string(isa));
+        const QuantizedToken token = quantize_token(layout, x.data(), quads.data(), groups.data(), cpu::quantize_group_for(isa));
+        CHECK(token.margin == expected.margin);
+        CHECK(std::memcmp(quads.data(), expected_quads.data(), quads.size() * sizeof quads[0]) == 0);
+        CHECK(std::memcmp(groups.data(), expected_groups.data(), groups.size() * sizeof groups[0]) == 0);
+      }
+    }
+  }
+}
+
 }  // namespace
