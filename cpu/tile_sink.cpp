@@ -116,10 +116,23 @@ RowList TileSink::after_first_product(HiddenRange hidden) const {
   return run_.plan.skip ? RowList{} : rows_of(Matrix::down, hidden, whole_row());
 }
 
-RowList TileSink::after_down_tile(HiddenRange hidden) const {
+RowList TileSink::after_down_tile(HiddenRange hidden) {
   if (run_.plan.strategy == Strategy::sign_split || run_.plan.strategy == Strategy::certified) return {};
   if (phase_ == Phase::fused) return next_tile(hidden, first_matrix());
-  return run_.plan.skip ? RowList{} : next_tile(hidden, Matrix::down);
+  return run_.plan.skip ? first_rows_of_next_tile(hidden) : next_tile(hidden, Matrix::down);
+}
+
+/// unfused with skip: h of all units is known, and so are the first rows of W2 that the next tile wants.
+RowList TileSink::first_rows_of_next_tile(HiddenRange hidden) {
+  const RowList tile = next_tile(hidden, Matrix::down);
+  const index_t batch = run_.problem.batch;
+  likely_ = 0;
+  for (index_t unit = tile.first; unit < tile.first + tile.row_count && likely_ < kRowsAtOnce; ++unit) {
+    const float* const h = run_.workspace.h + unit * batch;
+    const bool wanted = std::any_of(h, h + batch, [](float v) { return v != 0.0f; });  // true for NaN
+    if (wanted || run_.weights.down_row_nonfinite(unit)) likely_units_[likely_++] = unit;
+  }
+  return rows_of(Matrix::down, Units{likely_units_, static_cast<std::size_t>(likely_)}, whole_row());
 }
 
 // ---- products ----

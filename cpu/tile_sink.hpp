@@ -90,7 +90,8 @@ class TileSink {
   [[nodiscard]] RowList next_tile(HiddenRange hidden, Matrix matrix) const;
   [[nodiscard]] RowList after_first_matrix(HiddenRange hidden, KRange k) const;
   [[nodiscard]] RowList after_first_product(HiddenRange hidden) const;
-  [[nodiscard]] RowList after_down_tile(HiddenRange hidden) const;
+  [[nodiscard]] RowList after_down_tile(HiddenRange hidden);
+  [[nodiscard]] RowList first_rows_of_next_tile(HiddenRange hidden);
 
   // Kernel calls (products.cpp).
   template <class Rows>
@@ -178,7 +179,8 @@ class TileSink {
   index_t part_begin_ = 0;
   index_t following_ = 0;                 // the unit that this worker goes on with, more often than not
   index_t survivors_ = 0, deferred_ = 0;  // certified: of the arrays in tile_
-  index_t likely_units_[kRowsAtOnce], likely_ = 0;  // certified: the tile's first survivors that are open, more likely than not
+  index_t likely_units_[kRowsAtOnce], likely_ = 0;  // certified: the tile's first survivors that are open, more likely than not; unfused
+                                                    // with skip: the first units of the next tile that are
   float* y_part_ = nullptr;               // [batch, y_stride]
   bool y_begun_ = false;                  // it holds sums, not what was there before
   const float* coefficients_ = nullptr;   // [tile, batch], of the next down_tile
