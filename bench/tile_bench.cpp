@@ -1,6 +1,7 @@
 // Tile kernels by themselves: 128 rows of 1024 weights, which stay in the second-level cache, for every instruction set, stored
 // type and 1, 4, 8 or 16 tokens, one call after the other, each asking ahead for the next, with y as the executor lays it out. Bytes per
-// second are those of the weights. Fewer than memory delivers here means that no schedule can be memory-bound with this type.
+// second are those of the weights. Fewer than memory delivers here means that no schedule can be memory-bound with this type. And gelu,
+// gelu_tanh and silu of 16384 units.
 #include <benchmark/benchmark.h>
 
 #include <numeric>
@@ -90,8 +91,24 @@ void run_tile(benchmark::State& state, cpu::Isa isa, DType dtype, bool dot, inde
   state.SetBytesProcessed(state.iterations() * kRows * tile.weights.row_bytes());
 }
 
+/// gelu, gelu_tanh or silu of as many units as 4096x16384 has.
+void run_smooth(benchmark::State& state, cpu::Isa isa, ActivationKind kind) {
+  const std::vector<float> z = synthetic_input(1, 16384, 1);
+  std::vector<float> h(z.size());
+  const auto kernel = cpu::smooth_kernel(cpu::kernels_for(isa), kind);
+  for (auto _ : state) {
+    kernel(z.data(), static_cast<index_t>(z.size()), h.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(z.size()));
+}
+
 const bool registered = [] {
   for (const cpu::Isa isa : cpu::supported_isas()) {
+    for (const auto kind : {ActivationKind::gelu, ActivationKind::gelu_tanh, ActivationKind::silu}) {
+      const std::string name = "tile/" + to_string({kind}) + "/" + std::string(cpu::to_string(isa));
+      benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run_smooth(state, isa, kind); })->Unit(benchmark::kMicrosecond);
+    }
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::int8}) {
       for (const bool dot : {true, false}) {
         for (const index_t batch : {1, 4, 8, 16}) {

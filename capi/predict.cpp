@@ -56,7 +56,7 @@ Status read_activation(const Json& value, Problem& problem) {
   std::string name;
   if (Status status = read("activation", value, name); !status) return status;
   const auto parsed = parse_activation(name);
-  if (!parsed) return broken("activation", "relu, relu2, fatrelu:T, identity, reglu or drelu");
+  if (!parsed) return broken("activation", kActivationNames);
   problem.activation = parsed->activation;
   problem.gated = problem.gated || parsed->must_be_gated;
   return {};
@@ -130,6 +130,10 @@ Result<Question> parse_question(std::string_view text) {
     if (!request.contains(key)) return invalid_argument("request: \"" + std::string(key) + "\" is missing");
   }
   if (Status status = validate(question.problem); !status) return status;
+  if (!closes_units(question.problem.activation) && question.active != 1.0) {
+    return invalid_argument("request: \"active\" must be 1 for " + to_string(question.problem.activation, question.problem.gated) +
+                            ", which closes no unit");
+  }
   return question;
 }
 

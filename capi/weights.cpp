@@ -8,8 +8,7 @@ namespace {
 Result<ParsedActivation> parse(const char* text) {
   if (text == nullptr) return ParsedActivation{};
   if (const auto parsed = parse_activation(text)) return *parsed;
-  return invalid_argument("activation \"" + std::string(text) +
-                          "\" is unknown: known are relu, relu2, fatrelu:T, identity, reglu, drelu");
+  return invalid_argument("activation \"" + std::string(text) + "\" is unknown: known are " + kActivationNames);
 }
 
 Status check_layer(const signsplit_layer& layer) {

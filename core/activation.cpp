@@ -32,16 +32,27 @@ std::string to_string(const Activation& activation, bool gated) {
     case ActivationKind::relu2: return "relu2";
     case ActivationKind::fatrelu: return std::string(kFatrelu) + shortest(activation.threshold);
     case ActivationKind::drelu: return "drelu";
+    case ActivationKind::gelu: return gated ? "geglu" : "gelu";
+    case ActivationKind::gelu_tanh: return gated ? "geglu_tanh" : "gelu_tanh";
+    case ActivationKind::silu: return gated ? "swiglu" : "silu";
   }
   return {};
 }
 
 std::optional<ParsedActivation> parse_activation(std::string_view text) {
-  if (text == "identity") return ParsedActivation{{ActivationKind::identity}};
-  if (text == "relu") return ParsedActivation{{ActivationKind::relu}};
-  if (text == "relu2") return ParsedActivation{{ActivationKind::relu2}};
-  if (text == "reglu") return ParsedActivation{{ActivationKind::relu}, true};
-  if (text == "drelu") return ParsedActivation{{ActivationKind::drelu}, true};
+  struct Name {
+    std::string_view text;
+    ActivationKind kind;
+    bool must_be_gated = false;
+  };
+  using enum ActivationKind;
+  constexpr Name kNames[] = {{"identity", identity},   {"relu", relu},        {"relu2", relu2},
+                             {"gelu", gelu},           {"silu", silu},        {"gelu_tanh", gelu_tanh},
+                             {"reglu", relu, true},    {"drelu", drelu, true}, {"geglu", gelu, true},
+                             {"swiglu", silu, true},   {"geglu_tanh", gelu_tanh, true}};
+  for (const Name& name : kNames) {
+    if (text == name.text) return ParsedActivation{{name.kind}, name.must_be_gated};
+  }
   if (!text.starts_with(kFatrelu)) return std::nullopt;
   const std::optional<float> threshold = parse_threshold(text.substr(kFatrelu.size()));
   if (!threshold) return std::nullopt;

@@ -284,8 +284,9 @@ Result<std::vector<Plane>> build_planes(const Weights& weights, std::span<const 
 Result<ActivityReport> measure_activity(const Weights& weights, std::span<const float> x, index_t tokens,
                                         const ActivityOptions& options) try {
   if (const Status status = check(options); !status) return status;
-  if (weights.activation().kind == ActivationKind::identity) {
-    return invalid_argument("activation identity has no closed units");
+  if (!closes_units(weights.activation())) {
+    return invalid_argument("activation " + to_string(weights.activation(), weights.gated()) +
+                            " has no closed units: there is nothing to count, to certify or to push");
   }
   if (tokens < 1) return invalid_argument("activity needs one token or more");
   if (const Status status = check_first_product(weights, x, tokens); !status) return status;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "real_activation.hpp"
 #include "signsplit/activation.hpp"
 
 namespace signsplit {
@@ -52,9 +53,18 @@ inline Approximate multiply(const Approximate& a, const Approximate& b) {
           a.error * b.largest() + real_a * b.error + kRoundoff32 * a.largest() * b.largest() + kUnderflow32};
 }
 
+/// gelu, gelu_tanh or silu of r, and of r̂ by an evaluation that is off by at most `relative`·|r̂|. |f′| ≤ 1.1290 (gelu, at z = √2: Φ(z) + z·φ(z); gelu_tanh:
+/// 1.12899...; silu: 1.0998...), and |f(z)| ≤ |z|.
+inline Approximate activate_smooth(ActivationKind kind, const Approximate& z, double relative) {
+  constexpr double kSlope = 1.13;
+  return {static_cast<double>(real_activation(kind, static_cast<long double>(z.value))), kSlope * z.slack + kRoundoff64 * std::abs(z.value),
+          kSlope * z.error + relative * z.largest() + kUnderflow32};
+}
+
 /// The activation of one pre-activation, or the gate's factor: the real one of r, and the f32 one of r̂.
 inline Approximate activate(Activation a, const Approximate& z) {
   if (a.kind == ActivationKind::identity) return z;
+  if (is_smooth(a)) return activate_smooth(a.kind, z, (1.0 + 0x1p-18) * kRoundoff32);  // 0.5 + 2^-19 ulp
   const double threshold = a.kind == ActivationKind::fatrelu ? static_cast<double>(a.threshold) : 0.0;
   if (z.surely_at_most(threshold)) return {};
   if (a.kind == ActivationKind::fatrelu && !z.surely_above(threshold)) {

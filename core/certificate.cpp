@@ -152,8 +152,8 @@ Status validate(const Weights& weights, CertificateFormat format) {
     return invalid_argument("a certificate's group must be a multiple of 64 up to " + std::to_string(kMaxPlaneGroup) + " (got " +
                             std::to_string(format.group) + ")");
   }
-  if (weights.activation().kind == ActivationKind::identity) {
-    return invalid_argument("identity closes no unit: there is nothing to certify");
+  if (!closes_units(weights.activation())) {
+    return invalid_argument(to_string(weights.activation(), weights.gated()) + " closes no unit: there is nothing to certify");
   }
   return {};
 }

@@ -47,10 +47,12 @@ class FaultList {
   }
 
   void add_activations() {
-    const std::pair<Curve, const char*> curves[] = {{Curve::identity, "none"}, {Curve::relu, "relu"}, {Curve::relu2, "relu2"},
-                                                    {Curve::gelu, "gelu"},     {Curve::silu, "silu"}, {Curve::absolute, "|z|"}};
-    const std::string own = to_string(weights_.activation(), weights_.gated());
+    const std::pair<Curve, const char*> curves[] = {{Curve::identity, "none"}, {Curve::relu, "relu"},           {Curve::relu2, "relu2"},
+                                                    {Curve::gelu, "gelu"},     {Curve::gelu_tanh, "gelu_tanh"}, {Curve::silu, "silu"},
+                                                    {Curve::absolute, "|z|"}};
+    const std::string own = to_string(weights_.activation(), weights_.gated()), function = to_string(weights_.activation());
     for (const auto& [curve, name] : curves) {
+      if (name == function) continue;
       add(Cause::wrong_activation, "the activation is " + std::string(name) + " in place of " + own, {.curve = curve});
     }
     if (!weights_.gated()) return;

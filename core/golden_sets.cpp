@@ -64,7 +64,7 @@ class Maker {
   /// The mean of the bias that leaves `active` of the units open, of pre-activations with variance 1.
   [[nodiscard]] double opening_bias() const {
     const Activation a = problem_.activation;
-    if (a.kind == ActivationKind::identity) return 0.0;
+    if (!closes_units(a)) return 0.0;
     const double threshold = a.kind == ActivationKind::fatrelu ? static_cast<double>(a.threshold) : 0.0;
     if (active_ == 1.0) return threshold + 40.0;
     // drelu is active where gate and up are both open.

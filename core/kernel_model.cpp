@@ -36,19 +36,18 @@ Approximate round_values(Operands operands, const Approximate& a) {
   return {value, 0.0, std::max(value - low, high - value)};
 }
 
-// An activation with slope at most 1.2, evaluated to a few ulps.
-Approximate smooth(const Approximate& z, double value) {
-  return {value, 1.2 * z.slack + kRoundoff64 * std::abs(value), 1.2 * z.error + 0x1p-20 * std::abs(value) + kUnderflow32};
-}
+// Of somebody's gelu or silu: a few ulps of z, which is what 0.5·z·(1 + erf) or z / (1 + e^−z) lose in f32.
+constexpr double kSmoothRoundoff = 0x1p-20;
 
 Approximate apply(Curve curve, Activation own, const Approximate& z) {
   switch (curve) {
-    case Curve::own: return activate(own, z);
+    case Curve::own: return is_smooth(own) ? activate_smooth(own.kind, z, kSmoothRoundoff) : activate(own, z);
     case Curve::identity: return z;
     case Curve::relu: return activate({ActivationKind::relu}, z);
     case Curve::relu2: return activate({ActivationKind::relu2}, z);
-    case Curve::gelu: return smooth(z, 0.5 * z.value * std::erfc(-z.value / std::sqrt(2.0)));
-    case Curve::silu: return smooth(z, z.value / (1.0 + std::exp(-z.value)));
+    case Curve::gelu: return activate_smooth(ActivationKind::gelu, z, kSmoothRoundoff);
+    case Curve::gelu_tanh: return activate_smooth(ActivationKind::gelu_tanh, z, kSmoothRoundoff);
+    case Curve::silu: return activate_smooth(ActivationKind::silu, z, kSmoothRoundoff);
     case Curve::absolute: return {std::abs(z.value), z.slack, z.error};
   }
   return z;
@@ -174,6 +173,7 @@ Approximate KernelEvaluation::activated(const FirstProduct& model, const Approxi
     return square ? exact_product(open, open, h) : h;
   }
   if (model.curve != Curve::own) return multiply(apply(model.curve, own, gate), up);
+  if (is_smooth(own)) return multiply(apply(Curve::own, own, gate), up);
   const Approximate careful = activate_gated(own, gate, up);
   if (!is_exact(gate) || !is_exact(up) || std::abs(gate.value) > 0x1p26 || std::abs(up.value) > 0x1p26) return careful;
   // The products of integers that the double holds: exact while every partial product stays an f32.

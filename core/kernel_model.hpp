@@ -14,7 +14,7 @@ namespace signsplit {
 /// Values changed before they are multiplied.
 enum class Operands : std::uint8_t { kept, to_bf16, to_tf32, flushed };
 /// An activation in place of the layer's own.
-enum class Curve : std::uint8_t { own, identity, relu, relu2, gelu, silu, absolute };
+enum class Curve : std::uint8_t { own, identity, relu, relu2, gelu, gelu_tanh, silu, absolute };
 
 struct FirstProduct {
   index_t k_begin = 0, k_end = kMaxExtent;  ///< elements of x that are summed; k_end is cut to D

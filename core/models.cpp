@@ -8,6 +8,8 @@ namespace {
 constexpr Activation kRelu{ActivationKind::relu};
 constexpr Activation kRelu2{ActivationKind::relu2};
 constexpr Activation kDrelu{ActivationKind::drelu};
+constexpr Activation kGeluTanh{ActivationKind::gelu_tanh};
+constexpr Activation kSilu{ActivationKind::silu};
 constexpr Activation fatrelu(float threshold) { return {ActivationKind::fatrelu, threshold}; }
 
 // Zeros are what the source after the semicolon reports of that very model; nothing is carried over from a sister model.
@@ -38,6 +40,9 @@ constexpr std::array kModels{
     Model{"minicpm-s-1b", 1536, 3840, fatrelu(0.03f), true, 0.879, "ProSparse, arXiv 2402.13516"},
     Model{"turbosparse-mistral-7b", 4096, 14336, kDrelu, true, 0.90, "Turbo Sparse, arXiv 2406.05955"},
     Model{"sparselm-2b", 2048, 5632, kRelu, true, 0, "Sakana AI SparseLM"},
+    Model{"gpt2-xl", 1600, 6400, kGeluTanh, false, 0, "GPT-2 1.5B, Language Models are Unsupervised Multitask Learners (2019); its config: n_embd 1600, gelu_new"},
+    Model{"llama-2-7b", 4096, 11008, kSilu, true, 0, "Llama 2, arXiv 2307.09288; its config: hidden_size 4096, intermediate_size 11008, silu"},
+    Model{"llama-3-8b", 4096, 14336, kSilu, true, 0, "The Llama 3 Herd of Models, arXiv 2407.21783, table 3"},
 };
 
 }  // namespace

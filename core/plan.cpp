@@ -68,6 +68,10 @@ Status validate_schedule(const Plan& plan, const Problem& problem) {
     if (plan.repair != Repair::none) return broken("repair", "none for " + strategy, repair);
     return {};
   }
+  if (is_smooth(problem.activation)) {
+    return invalid_argument("plan.strategy sign_split is not defined for the activation " + to_string(problem.activation, problem.gated) +
+                            ": no sign of a sum tells what a K tile contributes to h, and every tile would push every unit");
+  }
   if (plan.variant == Variant::none) {
     return broken("variant", "interim, streams, telescoping or ignore for sign_split", variant);
   }
@@ -110,8 +114,9 @@ Status validate_certificate(const Plan& plan, const Problem& problem) {
     return {};
   }
   if (!plan.skip) return broken("skip", "true for certified, whose dead units are skipped", "false");
-  if (problem.activation.kind == ActivationKind::identity) {
-    return invalid_argument("plan.strategy certified is not defined for the activation identity: it has no dead units");
+  if (!closes_units(problem.activation)) {
+    return invalid_argument("plan.strategy certified is not defined for the activation " +
+                            to_string(problem.activation, problem.gated) + ": it has no dead units");
   }
   if (plan.plane_bits < 2 || plan.plane_bits > 8) return broken("plane_bits", "in [2, 8] for certified", plan.plane_bits);
   if (plan.plane_group < kAccumulators || plan.plane_group > kMaxPlaneGroup || plan.plane_group % kAccumulators != 0) {

@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 
+#include "real_activation.hpp"
 #include "signsplit/exact_sum.hpp"
 
 namespace signsplit {
@@ -40,7 +41,7 @@ ExactSum row_sum(std::span<const float> x, std::span<const float> weights, std::
 
 // is_open() of the real number.
 bool is_open_exactly(Activation a, const ExactSum& z) {
-  if (a.kind == ActivationKind::identity || z.is_nan()) return true;
+  if (!closes_units(a) || z.is_nan()) return true;
   ExactSum above = z;
   if (a.kind == ActivationKind::fatrelu) above.add(-static_cast<double>(a.threshold));
   return above.sign() > 0;
@@ -86,6 +87,12 @@ bool unit_is_open(const Problem& problem, const PreActivation& pre) {
 }
 
 void finish_staged(const Problem& problem, const PreActivation& pre, bool strict, Unit& unit) {
+  if (is_smooth(problem.activation)) {
+    const float h = rounded_activation(problem.activation.kind, unit.z);
+    unit.h = problem.gated ? h * pre.up.to_float() : h;
+    if (unit.h != 0.0f) unit.terms.push_back(static_cast<double>(unit.h));
+    return;
+  }
   unit.h = problem.gated ? activate_gated(problem.activation, unit.z, pre.up.to_float(), strict)
                          : activate(problem.activation, unit.z);
   if (unit.h != 0.0f) unit.terms.push_back(static_cast<double>(unit.h));
@@ -210,6 +217,10 @@ Result<ReferenceResult> reference(const Weights& weights, std::span<const float>
   if (x.size() != tokens * d) {
     return invalid_argument("x must have batch * d_model = " + std::to_string(tokens * d) + " elements (got " +
                             std::to_string(x.size()) + ")");
+  }
+  if (mode == ReferenceMode::composite && !has_composite(weights.activation())) {
+    return invalid_argument("the composite reference is defined for identity and the relu family, whose h is a finite sum of products: use "
+                            "staged for activation " + to_string(weights.activation(), weights.gated()));
   }
   ReferenceResult result{std::vector<float>(tokens * d), std::vector<float>(tokens * f), std::vector<float>(tokens * f),
                          std::vector<std::uint8_t>(tokens * f)};

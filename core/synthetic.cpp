@@ -106,9 +106,9 @@ Status validate_active(const Problem& problem, double active) {
     return invalid_argument("the fraction of active units must be above 0 and at most 1 (got " + std::to_string(active) +
                             ")");
   }
-  if (problem.activation.kind == ActivationKind::identity && active != 1.0) {
-    return invalid_argument("the fraction of active units must be 1 for the identity, which closes none (got " +
-                            std::to_string(active) + ")");
+  if (!closes_units(problem.activation) && active != 1.0) {
+    return invalid_argument("the fraction of active units must be 1 for " + to_string(problem.activation, problem.gated) +
+                            ", which closes none (got " + std::to_string(active) + ")");
   }
   return {};
 }
@@ -167,7 +167,7 @@ Result<Weights> synthetic_weights(const Problem& problem, double active, std::ui
   }
   const Activation activation = problem.activation;
   std::vector<float> bias;
-  if (activation.kind != ActivationKind::identity) {
+  if (closes_units(activation)) {
     bias.assign(static_cast<std::size_t>(problem.d_ff), opening_bias(activation, active));
   }
   const bool bias_on_up = !problem.gated || activation.kind == ActivationKind::drelu;

@@ -41,7 +41,7 @@ TileSink::Settled TileSink::settle(index_t unit, index_t token) {
 /// Whether the unit counts as open: as the f32 pre-activations have it, or with exact_mask, in real numbers.
 bool TileSink::counts_as_open(index_t unit, index_t token, float pre, float up) {
   const bool open = unit_open(run_.problem.activation, pre, up);
-  if (!run_.exact_mask || strict(unit, token)) return open;
+  if (!run_.exact_mask || !closes_units(run_.problem.activation) || strict(unit, token)) return open;
   const bool overflowed = !is_finite(pre) || !is_finite(up);  // of finite weights and x: the real sum is finite
   return overflowed || in_doubt(unit, token, pre, up) ? settle(unit, token).open : open;
 }

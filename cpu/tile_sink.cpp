@@ -274,16 +274,29 @@ void TileSink::activate(HiddenRange hidden) {
   } else if (gated) {
     add_bias(Matrix::up, hidden, tile_.up);
   }
-  for (index_t i = 0; gated && i < units; ++i) {
+  const bool smooth = is_smooth(run_.problem.activation);
+  for (index_t i = 0; gated && !smooth && i < units; ++i) {
     for (index_t b = 0; b < batch; ++b) {
       const float pre = tile_.pre[at(i, b)], up = tile_.up[at(i, b)];
       tile_.open[at(i, b)] = unit_open(run_.problem.activation, pre, up) ? 1 : 0;
       tile_.coefficients[at(i, b)] = unit_h(hidden.begin + i, b, pre, up);
     }
   }
-  if (!gated) open_ungated(units * batch);
+  if (smooth) {
+    open_smooth(units * batch);
+  } else if (!gated) {
+    open_ungated(units * batch);
+  }
   coefficients_ = tile_.coefficients;
   finish_units(hidden);
+}
+
+/// h of the first `count` pre-activations where the activation closes no unit, by the kernel of the instruction set.
+void TileSink::open_smooth(index_t count) {
+  std::memset(tile_.open, 1, static_cast<std::size_t>(count));
+  smooth_kernel(run_.kernels, run_.problem.activation.kind)(tile_.pre, count, tile_.coefficients);
+  if (!run_.problem.gated) return;
+  for (index_t i = 0; i < count; ++i) tile_.coefficients[i] *= tile_.up[i];
 }
 
 /// Which of the first `count` pre-activations of an ungated FFN are open, and their activations.
@@ -298,6 +311,9 @@ void TileSink::open_ungated(index_t count) {
     case ActivationKind::relu2: return open_units_of<ActivationKind::relu2>(t, pre, count, open, h);
     case ActivationKind::fatrelu: return open_units_of<ActivationKind::fatrelu>(t, pre, count, open, h);
     case ActivationKind::drelu: return open_units_of<ActivationKind::drelu>(t, pre, count, open, h);
+    case ActivationKind::gelu:
+    case ActivationKind::gelu_tanh:
+    case ActivationKind::silu: break;  // open_smooth()
   }
 }
 

@@ -108,6 +108,7 @@ class TileSink {
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
   void up_rows_of_open_gates(HiddenRange hidden);
   void open_ungated(index_t count);
+  void open_smooth(index_t count);
   void finish_units(HiddenRange hidden);
 
   // Integers (w8a8.cpp).

@@ -118,7 +118,7 @@ Refined refined_of(const Problem& problem, const Plan& plan, double bias) {
 /// Signs in doubt: the density of z at 0 times the width of the executors' rounding bound γ_n·(‖x‖·‖w‖ + |b|), where ‖x‖·‖w‖
 /// is √D standard deviations of z. n: the FMAs of a partial sum, and the tree and the streams of every K tile.
 double doubtful(const Problem& problem, const Plan& plan, double bias) {
-  if (problem.activation.kind == ActivationKind::identity) return 0.0;
+  if (!closes_units(problem.activation)) return 0.0;
   const double d = static_cast<double>(problem.d_model);
   const double steps = static_cast<double>(ceil_div(problem.d_model, kAccumulators)) + 16.0 +
                        4.0 * static_cast<double>(k_tile_count(plan, walk_shape(problem)));

@@ -160,7 +160,7 @@ void Session::check_all() {
   std::vector<float> exact;
   if (options_.check_results && options_.exact_reference) {
     report(0.2, "exact reference");
-    auto result = reference(*weights_, x_, problem_.batch, ReferenceMode::composite, options_.threads);
+    auto result = reference(*weights_, x_, problem_.batch, sharpest_mode(problem_.activation), options_.threads);
     if (!result) {
       for (Subject& subject : subjects_) subject.fail(result.status());
       return;

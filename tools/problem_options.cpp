@@ -48,14 +48,15 @@ Result<ProblemChoice> resolve_shape(const ProblemOptions& options) {
 }
 
 Result<double> resolve_active(const ProblemOptions& options, const ProblemChoice& choice) {
-  const bool linear = choice.problem.activation.kind == ActivationKind::identity;
-  if (options.active.empty()) return linear ? 1.0 : choice.active;
+  const bool all_open = !closes_units(choice.problem.activation);
+  if (options.active.empty()) return all_open ? 1.0 : choice.active;
   const std::optional<double> active = parse_decimal(options.active);
   if (!active || !(*active > 0 && *active <= 1)) {
     return invalid_argument(fmt::format("--active '{}' must be a fraction above 0 and up to 1", options.active));
   }
-  if (linear && *active != 1) {
-    return invalid_argument(fmt::format("--active {} cannot be: with the identity every unit is active", options.active));
+  if (all_open && *active != 1) {
+    return invalid_argument(fmt::format("--active {} cannot be: with {} every unit is active", options.active,
+                                        to_string(choice.problem.activation, choice.problem.gated)));
   }
   return *active;
 }
@@ -85,17 +86,18 @@ void add_problem_options(CLI::App& command, ProblemOptions& options) {
       ->group(group);
   command
       .add_option("--activation", options.activation,
-                  "relu, relu2, identity, fatrelu:T, reglu, drelu; default: relu, or the model's")
+                  fmt::format("{}; default: relu, or the model's", kActivationNames))
       ->type_name("A")
       ->group(group);
-  command.add_flag("--gated", options.gated, "With a gate matrix (reglu and drelu imply it)")->group(group);
+  command.add_flag("--gated", options.gated, "With a gate matrix (reglu, drelu, geglu, geglu_tanh and swiglu imply it)")->group(group);
   command.add_option("--batch", options.batch, "Tokens computed together")
       ->type_name("B")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--active", options.active,
-                  fmt::format("Fraction of active units, 0 to 1; default: what is reported for the model, else {}",
+                  fmt::format("Fraction of active units, 0 to 1; default: what is reported for the model, else {}; 1 for identity, gelu, "
+                              "gelu_tanh and silu, which close none",
                               kDefaultActive))
       ->type_name("FRACTION")
       ->group(group);
@@ -160,9 +162,7 @@ Result<ProblemChoice> resolve(const ProblemOptions& options) {
 Result<ParsedActivation> parse_activation_option(const std::string& text) {
   const std::optional<ParsedActivation> activation = parse_activation(text);
   if (!activation) {
-    return invalid_argument(fmt::format(
-        "--activation '{}' is not known; known are relu, relu2, identity, fatrelu:T (T a decimal, not negative), reglu, drelu",
-        text));
+    return invalid_argument(fmt::format("--activation '{}' is not known; known are {} (T a decimal, not negative)", text, kActivationNames));
   }
   return *activation;
 }

@@ -32,7 +32,7 @@ struct ProblemChoice {
   double active = kDefaultActive;  ///< in (0, 1]
 };
 /// The problem that the options describe, or invalid_argument that names the option and the rule. Needs a shape or a
-/// model, not both. reglu and drelu imply --gated. identity has every unit active.
+/// model, not both. reglu, swiglu and the like imply --gated. Where no unit can be closed (identity, gelu, ...) every one is active.
 [[nodiscard]] Result<ProblemChoice> resolve(const ProblemOptions& options);
 
 struct Shape {

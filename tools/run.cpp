@@ -210,7 +210,7 @@ void add_run(CLI::App& app, Context& context) {
       ->type_name("FILE");
   command
       .add_option("--activation", options->activation,
-                  "Instead of the file's: relu, relu2, identity, fatrelu:T, reglu, drelu")
+                  fmt::format("Instead of the file's: {}", kActivationNames))
       ->type_name("A");
   command.add_option("--batch", options->batch, "Tokens per call")->type_name("B")->capture_default_str();
   add_plan_options(command, options->plan);

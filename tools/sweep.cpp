@@ -123,6 +123,12 @@ Result<sim::SweepRequest> resolve_request(const SweepOptions& options) {
     request.activation = activation->activation;
     request.gated = request.gated || activation->must_be_gated;
   }
+  if (!closes_units(request.activation)) {
+    if (!options.actives.empty() && request.actives != std::vector<double>{1.0}) {
+      return invalid_argument(fmt::format("--active has no meaning for {}, which closes no unit", to_string(request.activation, request.gated)));
+    }
+    request.actives = {1.0};
+  }
   if (!options.activity.empty()) {
     if (!options.actives.empty()) return invalid_argument("--activity and --active exclude each other");
     if (const Status status = resolve_activity(options.activity, request); !status) return status;

@@ -9,9 +9,16 @@ namespace {
 /// The activation as post-ops. Of a gated FFN: of the gate, before it is multiplied by u.
 dnnl::post_ops activation_post_operations(const Activation& activation) {
   dnnl::post_ops operations;
-  if (activation.kind == ActivationKind::identity) return operations;
+  using enum ActivationKind;
+  if (activation.kind == identity) return operations;
+  if (is_smooth(activation)) {
+    append_eltwise(operations, activation.kind == gelu        ? dnnl::algorithm::eltwise_gelu_erf
+                               : activation.kind == gelu_tanh ? dnnl::algorithm::eltwise_gelu_tanh
+                                                              : dnnl::algorithm::eltwise_swish, 1.0f);
+    return operations;
+  }
   append_eltwise(operations, dnnl::algorithm::eltwise_relu);
-  if (activation.kind == ActivationKind::relu2) append_eltwise(operations, dnnl::algorithm::eltwise_square);
+  if (activation.kind == relu2) append_eltwise(operations, dnnl::algorithm::eltwise_square);
   return operations;
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "cpu/baselines/onednn_state.hpp"
+#include "cpu/baselines/smooth_step.hpp"
 
 namespace signsplit::baselines {
 namespace {
@@ -111,7 +112,9 @@ class Int8State final : public OneDnnFfn::State {
     const bool square = problem.activation.kind == ActivationKind::relu2, linear = problem.activation.kind == ActivationKind::identity;
     float* const h = h_.data();
     dequantize(problem.gated ? gate_ : up_, data<std::int32_t>(problem.gated ? gate_sums_ : up_sums_) + token * f, scale(token), f, h);
-    if (!linear) {
+    if (is_smooth(problem.activation)) {
+      smooth_step(problem.activation.kind, f, h);
+    } else if (!linear) {
       for (index_t j = 0; j < f; ++j) h[j] = std::max(h[j], 0.0f);
     }
     if (square) {

@@ -41,11 +41,11 @@ OwnedMemory reorder_weights(const PackedMatrix& matrix, const memory::desc& want
 
 }  // namespace
 
-void append_eltwise(dnnl::post_ops& operations, dnnl::algorithm algorithm) {
+void append_eltwise(dnnl::post_ops& operations, dnnl::algorithm algorithm, float alpha) {
 #if DNNL_VERSION_MAJOR >= 3
-  operations.append_eltwise(algorithm, 0.0f, 0.0f);
+  operations.append_eltwise(algorithm, alpha, 0.0f);
 #else
-  operations.append_eltwise(1.0f, algorithm, 0.0f, 0.0f);
+  operations.append_eltwise(1.0f, algorithm, alpha, 0.0f);
 #endif
 }
 

@@ -15,7 +15,7 @@ using dnnl::memory;
 using Arguments = std::unordered_map<int, memory>;
 
 /// 2.x has operation descriptors and scaled post-ops, 3.x neither.
-void append_eltwise(dnnl::post_ops& operations, dnnl::algorithm algorithm);
+void append_eltwise(dnnl::post_ops& operations, dnnl::algorithm algorithm, float alpha = 0.0f);
 
 /// oneDNN memory in one of our buffers: its weights get the same kind of pages as ours.
 struct OwnedMemory {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/baselines/smooth_step.hpp"
 #include "signsplit/activation.hpp"
 #include "signsplit/aligned_buffer.hpp"
 
@@ -100,18 +101,20 @@ struct OpenBlasFfn::State {
     }
   }
 
+  /// h = act(h), gated act(h) · u.
+  void activate_hidden() {
+    const bool smooth = is_smooth(problem.activation);
+    if (smooth) smooth_step(problem.activation.kind, static_cast<index_t>(h.size()), h.data());
+    const Activation rest = smooth ? Activation{ActivationKind::identity} : problem.activation;
+    for (std::size_t i = 0; i < h.size(); ++i) h[i] = problem.gated ? activate_gated(rest, h[i], u[i], true) : activate(rest, h[i]);
+  }
+
   void execute(const float* x, float* y) {
     if (threads > 0) library().set_threads(threads);
     const index_t d = problem.d_model, f = problem.d_ff;
-    const Activation a = problem.activation;
-    if (problem.gated) {
-      product(up, f, d, up_bias, x, u.data());
-      product(gate, f, d, gate_bias, x, h.data());
-      for (std::size_t i = 0; i < h.size(); ++i) h[i] = activate_gated(a, h[i], u[i], true);
-    } else {
-      product(up, f, d, up_bias, x, h.data());
-      for (float& v : h) v = activate(a, v);
-    }
+    product(problem.gated ? gate : up, f, d, problem.gated ? gate_bias : up_bias, x, h.data());
+    if (problem.gated) product(up, f, d, up_bias, x, u.data());
+    activate_hidden();
     product(down, d, f, down_bias, h.data(), y);
   }
 };

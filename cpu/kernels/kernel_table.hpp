@@ -114,6 +114,10 @@ struct KernelTable {
   void (*dot_streams[kStoredTypes])(const DotRows&);  ///< by DType; needs first && last
   void (*add[kStoredTypes])(const AddRows&);          ///< by DType
   void (*add_part)(const AddPart&);
+  /// h[i] = activation(z[i]) for i < count, as smooth_activation.hpp defines it; h may be z. No alignment.
+  void (*gelu)(const float* z, index_t count, float* h);
+  void (*gelu_tanh)(const float* z, index_t count, float* h);
+  void (*silu)(const float* z, index_t count, float* h);
 };
 
 /// One table per instruction set. avx2 and avx512 exist in x86-64 builds only.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "apart_rows.hpp"
+#include "smooth_kernels.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -17,7 +18,10 @@ constexpr KernelTable make_table() {
           {dot_any_rows<L, float>, dot_any_rows<L, Bf16>, dot_any_rows<L, F16>, dot_any_rows<L, Int8>},
           {dot_streams<L, float>, dot_streams<L, Bf16>, dot_streams<L, F16>, dot_streams<L, Int8>},
           {add_any_rows<L, float>, add_any_rows<L, Bf16>, add_any_rows<L, F16>, add_any_rows<L, Int8>},
-          add_part<L>};
+          add_part<L>,
+          gelu_of_all,
+          gelu_tanh_of_all,
+          silu_of_all};
 }
 
 }  // namespace

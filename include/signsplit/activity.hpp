@@ -53,7 +53,7 @@ struct ActivityReport {
 };
 
 /// z is that of the gate in a gated FFN; the threshold is 0, or t of fatrelu. x is [tokens, D], tokens ≥ 1. invalid_argument
-/// for sizes that do not fit, identity (all of its units are open), options out of range, and values that are not finite.
+/// for sizes that do not fit, activations that close no unit (identity, gelu, ...), options out of range, and values that are not finite.
 [[nodiscard]] Result<ActivityReport> measure_activity(const Weights& weights, std::span<const float> x, index_t tokens,
                                                       const ActivityOptions& options = {});
 

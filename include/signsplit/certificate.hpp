@@ -38,7 +38,7 @@ class Certificate {
  public:
   /// From up, or of a gated layer from gate. Rows with anything not finite in the unit's input rows, biases or its row of
   /// W2, or with norms or biases above 2^50, are never certified. invalid_argument for a format that is none, or a layer
-  /// whose activation closes no unit (identity).
+  /// whose activation closes no unit (identity, gelu, ...).
   [[nodiscard]] static Result<Certificate> build(const Weights& weights, CertificateFormat format);
   /// A copy in memory of its own.
   [[nodiscard]] Result<Certificate> clone() const;

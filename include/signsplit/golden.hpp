@@ -47,7 +47,7 @@ struct GoldenInput {
 };
 
 /// Makes the layer and the input of a set; the seed alone decides every value. `active` is the fraction of open units to
-/// aim at (0 < active ≤ 1; identity: 1); only random, outliers and nonfinite keep to it. `given` is invalid_argument.
+/// aim at (0 < active ≤ 1; activations that close no unit: 1); only random, outliers and nonfinite keep to it. `given` is invalid_argument.
 [[nodiscard]] Result<GoldenInput> golden_input(const Problem& problem, DataSet set, double active, std::uint64_t seed);
 
 /// Where the data came from; written with it.
@@ -61,7 +61,7 @@ struct Golden {
   GoldenSource source;
   Accumulation accumulation = Accumulation::f32;
   std::string version;              ///< of the library that computed it
-  std::vector<float> y;             ///< [B, D] the real-number value of the FFN, rounded once (ReferenceMode::composite)
+  std::vector<float> y;             ///< [B, D] the real-number value of the FFN, rounded once (ReferenceMode::composite; gelu and the like: as y_staged)
   std::vector<float> y_staged;      ///< [B, D] z, h and y each correctly rounded (ReferenceMode::staged)
   std::vector<float> z;             ///< [B, F] pre-activations (of a gated FFN the gate's), rounded once
   std::vector<float> h;             ///< [B, F] hidden activations, rounded once

@@ -1,4 +1,4 @@
-// Shapes of published models with ReLU-family FFNs.
+// Shapes of published models: those whose FFNs have activations of the ReLU family, and a few others.
 #pragma once
 
 #include <optional>

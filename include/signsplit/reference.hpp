@@ -12,8 +12,15 @@ namespace signsplit {
 
 enum class ReferenceMode : std::uint8_t {
   staged,     ///< z, h and y are each correctly rounded to f32: what an ideal f32 pipeline gives
-  composite,  ///< the real-number value of the whole FFN, rounded once
+  composite,  ///< the real-number value of the whole FFN, rounded once; not of gelu, gelu_tanh and silu, which are transcendental
 };
+
+/// Whether ReferenceMode::composite is defined.
+constexpr bool has_composite(Activation activation) { return !is_smooth(activation); }
+/// The mode that is nearest to real numbers: composite where it is defined.
+constexpr ReferenceMode sharpest_mode(Activation activation) {
+  return has_composite(activation) ? ReferenceMode::composite : ReferenceMode::staged;
+}
 
 struct ReferenceResult {
   std::vector<float> y;              ///< [B, D]
@@ -22,7 +29,8 @@ struct ReferenceResult {
   std::vector<std::uint8_t> active;  ///< [B, F] 1 where the unit is open: decided on the exact real number
 };
 
-/// Computes the FFN exactly. x is [batch, D]; threads 0 means all. invalid_argument when x has another size.
+/// Computes the FFN exactly. x is [batch, D]; threads 0 means all. invalid_argument when x has another size, or the mode is not defined for
+/// the activation.
 [[nodiscard]] Result<ReferenceResult> reference(const Weights& weights, std::span<const float> x, index_t batch,
                                                 ReferenceMode mode, int threads = 0);
 

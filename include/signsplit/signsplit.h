@@ -97,7 +97,8 @@ typedef struct signsplit_layer {
   int64_t d_model;         /**< D, elements of x and y of one token */
   int64_t d_ff;            /**< F, hidden units */
   signsplit_dtype dtype;   /**< of up, gate and down: SIGNSPLIT_F32, SIGNSPLIT_BF16 or SIGNSPLIT_F16 */
-  const char* activation;  /**< "relu", "relu2", "fatrelu:0.01", "identity"; with a gate "reglu", "drelu"; NULL is relu */
+  const char* activation;  /**< "relu", "relu2", "fatrelu:0.01", "identity", "gelu", "gelu_tanh", "silu"; with a gate "reglu",
+                                "drelu", "geglu", "geglu_tanh", "swiglu"; NULL is relu */
   const void* up;          /**< W1 [F, D] */
   const void* gate;        /**< Wg [F, D], or NULL: not gated */
   const void* down;        /**< W2 [D, F] */

@@ -17,7 +17,7 @@ namespace signsplit {
 
 /// A layer with independent Gaussian weights, W1 and Wg of variance 1/D, W2 of variance 1/F, and a bias on the up (gated:
 /// gate) projection that leaves the fraction `active` of the units open for inputs of synthetic_input. 0 < active ≤ 1;
-/// exactly 1 opens all of them. int8: the f16 layer of the same seed, rounded by quantize(problem.group).
+/// exactly 1 opens all of them. An activation that closes no unit (identity, gelu, ...) takes 1 only, and has no bias. int8: the f16 layer of the same seed, rounded by quantize(problem.group).
 [[nodiscard]] Result<Weights> synthetic_weights(const Problem& problem, double active, std::uint64_t seed, int threads = 0);
 
 /// [batch, D] independent standard normal values.

@@ -42,10 +42,9 @@ SIGNSPLIT_HD constexpr double rounding_bound(const Plan& plan, WalkShape shape, 
   return 1.01 * n * unit_roundoff / (1.0 - n * unit_roundoff) * mass + static_cast<double>(2 * shape.d_padded + 64) * 0x1p-149;
 }
 
-/// True when an error of at most `bound` could have put a pre-activation on the wrong side of the threshold. identity has none.
+/// True when an error of at most `bound` could have put a pre-activation on the wrong side of the threshold, if there is one.
 SIGNSPLIT_HD constexpr bool sign_in_doubt(Activation a, float pre, double bound) {
-  return a.kind != ActivationKind::identity &&
-         magnitude(static_cast<double>(pre) - static_cast<double>(opening_threshold(a))) <= bound;
+  return closes_units(a) && magnitude(static_cast<double>(pre) - static_cast<double>(opening_threshold(a))) <= bound;
 }
 /// True when the sign of up matters beside that of the gate: where the gate is closed beyond doubt, nobody looks.
 SIGNSPLIT_HD constexpr bool up_sign_matters(Activation a, float pre) { return a.kind == ActivationKind::drelu && is_open(a, pre); }

@@ -54,8 +54,7 @@ std::span<const float> bias_of(const std::optional<Floats>& bias) {
 Result<ParsedActivation> parse(const std::string& name, bool gated) {
   const std::optional<ParsedActivation> parsed = parse_activation(name);
   if (!parsed) {
-    return invalid_argument("activation \"" + name +
-                            "\" is unknown: known are relu, relu2, fatrelu:T, identity, reglu, drelu");
+    return invalid_argument("activation \"" + name + "\" is unknown: known are " + kActivationNames);
   }
   if (parsed->must_be_gated && !gated) return invalid_argument("activation " + name + " needs a gate");
   return *parsed;

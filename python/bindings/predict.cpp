@@ -52,6 +52,12 @@ nb::dict find(const std::string& name) {
   return dict;
 }
 
+/// Whether a unit of this activation can be closed; true for a name that is none.
+bool can_close_units(const std::string& activation) {
+  const std::optional<ParsedActivation> parsed = parse_activation(activation);
+  return !parsed || closes_units(parsed->activation);
+}
+
 nb::list model_names() {
   nb::list names;
   for (const Model& model : models()) names.append(std::string(model.name));
@@ -69,6 +75,7 @@ nb::list hardware_names() {
 void bind_predict(nb::module_& module) {
   module.def("predict", &predict, nb::arg("request"));
   module.def("find_model", &find, nb::arg("name"));
+  module.def("closes_units", &can_close_units, nb::arg("activation"));
   module.def("models", &model_names);
   module.def("hardware", &hardware_names);
 }

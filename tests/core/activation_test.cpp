@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "signsplit/dtype.hpp"
 
@@ -94,8 +95,17 @@ TEST_CASE("names of activations read back") {
   CHECK(parse_activation("reglu")->must_be_gated);
   CHECK(parse_activation("drelu")->must_be_gated);
   CHECK_FALSE(parse_activation("relu")->must_be_gated);
+  for (const auto& [kind, name, gated_name] : {std::tuple{ActivationKind::gelu, "gelu", "geglu"}, {ActivationKind::gelu_tanh, "gelu_tanh", "geglu_tanh"},
+                                               {ActivationKind::silu, "silu", "swiglu"}}) {
+    CHECK(to_string({kind}) == name);
+    CHECK(to_string({kind}, true) == gated_name);
+    CHECK(parse_activation(name)->activation.kind == kind);
+    CHECK(parse_activation(gated_name)->activation.kind == kind);
+    CHECK_FALSE(parse_activation(name)->must_be_gated);
+    CHECK(parse_activation(gated_name)->must_be_gated);
+  }
   for (const char* text :
-       {"", "Relu", "relu ", "relu3", "gelu", "fatrelu", "fatrelu:", "fatrelu:x", "fatrelu:-1", "fatrelu:-0", "fatrelu:nan",
+       {"", "Relu", "relu ", "relu3", "gelu_", "glu", "fatrelu", "fatrelu:", "fatrelu:x", "fatrelu:-1", "fatrelu:-0", "fatrelu:nan",
         "fatrelu:inf", "fatrelu:1e99", "fatrelu:1 ", "fatrelu: 1", "fatrelu:1,5"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_activation(text));

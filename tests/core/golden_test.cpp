@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "plain_kernel.hpp"
 #include "scratch_directory.hpp"
@@ -28,7 +29,7 @@ constexpr DataSet kSets[] = {DataSet::random, DataSet::exact,      DataSet::canc
                              DataSet::scales, DataSet::subnormals, DataSet::nonfinite};
 
 Golden make(const Problem& problem, DataSet set, Accumulation accumulation = Accumulation::f32) {
-  const double active = problem.activation.kind == ActivationKind::identity ? 1.0 : 0.5;
+  const double active = closes_units(problem.activation) ? 0.5 : 1.0;
   auto input = golden_input(problem, set, active, test::seed());
   REQUIRE_MESSAGE(input.ok(), input.message());
   auto golden = make_golden(std::move(*input), {set, test::seed()}, accumulation, 2);
@@ -163,6 +164,25 @@ TEST_CASE("every planted bug fails the check, and is named") {
     CHECK_MESSAGE(report.hint.cause == planted.cause, to_string(report.hint.cause), ": ", report.hint.text);
     CHECK(report.hint.proven);
     CHECK(report.hint.text.size() > 10);
+  }
+}
+
+// A small layer: the two gelus differ by 5e-4 at most, which the bounds of a larger one can hide.
+TEST_CASE("one gelu in place of another, and relu in place of silu, are named") {
+  using enum ActivationKind;
+  const std::tuple<ActivationKind, ActivationKind, bool, const char*> cases[] = {
+      {gelu, gelu_tanh, false, "gelu_tanh in place of gelu"}, {gelu_tanh, gelu, true, "gelu in place of geglu_tanh"},
+      {silu, relu, true, "relu in place of swiglu"},          {relu, silu, false, "silu in place of relu"}};
+  for (const auto& [due, taken, gated, text] : cases) {
+    Golden golden = make({.d_model = 12, .d_ff = 10, .batch = 4, .dtype = DType::f32, .activation = {due}, .gated = gated}, DataSet::random);
+    const Floats right = reference(golden.input.weights, golden.input.x, 4, ReferenceMode::staged)->y;
+    CHECK(examine(golden, right).passed);
+    CHECK(examine(golden, PlainKernel(golden.input).run()).passed);
+    const Floats wrong = PlainKernel(golden.input, Bug::none, Order::forward, taken).run();
+    const CheckReport report = examine(golden, wrong);
+    CHECK_FALSE(report.passed);
+    CHECK_MESSAGE(report.hint.cause == Cause::wrong_activation, report.hint.text);
+    CHECK_MESSAGE(report.hint.text.find(text) != std::string::npos, report.hint.text);
   }
 }
 

@@ -24,7 +24,7 @@ TEST_CASE("every model is a valid problem under a name of its own") {
     CHECK(model.d_model % 64 == 0);
     CHECK(model.d_ff % 64 == 0);
   }
-  CHECK(names.size() == 25);
+  CHECK(names.size() == 28);
 }
 
 TEST_CASE("models are found by their exact name") {
@@ -32,6 +32,9 @@ TEST_CASE("models are found by their exact name") {
   CHECK(find_model("opt-6.7b")->d_ff == 16384);
   CHECK(find_model("prosparse-7b")->activation.threshold == 0.01f);
   CHECK(find_model("turbosparse-mistral-7b")->activation.kind == ActivationKind::drelu);
+  CHECK(find_model("llama-3-8b")->activation.kind == ActivationKind::silu);
+  CHECK(find_model("llama-3-8b")->gated);
+  CHECK(find_model("gpt2-xl")->activation.kind == ActivationKind::gelu_tanh);
   CHECK_FALSE(find_model("OPT-6.7B"));
   CHECK_FALSE(find_model(""));
 }

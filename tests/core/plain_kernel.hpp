@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -42,8 +43,9 @@ enum class Order { forward, backward, pairwise, fused };
 
 class PlainKernel {
  public:
-  explicit PlainKernel(const GoldenInput& in, Bug bug = Bug::none, Order order = Order::forward)
-      : in_(in), w_(in.weights), bug_(bug), order_(order), d_(w_.d_model()), f_(w_.d_ff()) {}
+  /// `taken`: the activation that it takes in place of the layer's.
+  explicit PlainKernel(const GoldenInput& in, Bug bug = Bug::none, Order order = Order::forward, std::optional<ActivationKind> taken = {})
+      : in_(in), w_(in.weights), bug_(bug), order_(order), activation_(taken ? Activation{*taken} : w_.activation()), d_(w_.d_model()), f_(w_.d_ff()) {}
 
   [[nodiscard]] std::vector<float> run() const {
     std::vector<float> y;
@@ -96,7 +98,10 @@ class PlainKernel {
   }
 
   [[nodiscard]] float act(float z) const {
-    const Activation a = w_.activation();
+    const Activation a = activation_;
+    if (a.kind == ActivationKind::gelu) return 0.5f * z * (1.0f + std::erf(z * 0.70710678f));
+    if (a.kind == ActivationKind::gelu_tanh) return 0.5f * z * (1.0f + std::tanh(0.79788456f * (z + 0.044715f * z * z * z)));
+    if (a.kind == ActivationKind::silu) return z / (1.0f + std::exp(-z));
     const float open = z > 0.0f || std::isnan(z) ? z : 0.0f;
     if (bug_ == Bug::no_activation || a.kind == ActivationKind::identity) return z;
     if (a.kind == ActivationKind::fatrelu) return z > a.threshold || std::isnan(z) ? z : 0.0f;
@@ -159,6 +164,7 @@ class PlainKernel {
   const Weights& w_;
   Bug bug_;
   Order order_;
+  Activation activation_;
   index_t d_, f_;
 };
 

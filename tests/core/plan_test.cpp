@@ -86,6 +86,21 @@ TEST_CASE("only certified has a plane, and each of its fields a rule") {
   CHECK(contains(validate(default_plan(linear, Strategy::certified), linear).message(), "has no dead units"));
 }
 
+TEST_CASE("gelu, gelu_tanh and silu take dense schedules, and say why no others") {
+  for (const auto kind : {ActivationKind::gelu, ActivationKind::gelu_tanh, ActivationKind::silu}) {
+    for (const bool gated : {false, true}) {
+      Problem problem = kProblem;
+      problem.activation = {kind};
+      problem.gated = gated;
+      CHECK(default_plans(problem).size() == 4);  // unfused and row_fused, with skip and without
+      CHECK(contains(validate(default_plan(problem, Strategy::certified), problem).message(),
+                     "not defined for the activation " + to_string(problem.activation, gated) + ": it has no dead units"));
+      CHECK(contains(validate(default_plan(problem, Strategy::sign_split), problem).message(),
+                     "sign_split is not defined for the activation " + to_string(problem.activation, gated)));
+    }
+  }
+}
+
 TEST_CASE("scales and integer arithmetic belong to int8 weights") {
   const auto rule = [](DType dtype, index_t group, Arithmetic arithmetic) {
     return validate(Problem{.d_model = 128, .d_ff = 256, .dtype = dtype, .group = group, .arithmetic = arithmetic}).message();

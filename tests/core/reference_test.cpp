@@ -12,6 +12,7 @@
 #include <random>
 
 #include "big_fixed.hpp"
+#include "real_activation.hpp"
 #include "seed.hpp"
 #include "small_layer.hpp"
 
@@ -284,6 +285,31 @@ TEST_CASE("overflow happens at the one rounding, and not before it in composite"
   CHECK(run(layer, {0x1p20f}, ReferenceMode::composite).y[0] == 0x1p-131f);
   layer.down = {-0x1p-149f};
   CHECK(same_bits(run(layer, {0x1p20f}, ReferenceMode::composite).y, {0.0f}));  // never −0
+}
+
+TEST_CASE("gelu, gelu_tanh and silu: staged h is the correctly rounded one of z; there is no composite") {
+  std::mt19937_64 rng(test::seed() + 9);
+  std::normal_distribution<float> normal(0.0f, 0.5f);
+  for (const auto kind : {ActivationKind::gelu, ActivationKind::gelu_tanh, ActivationKind::silu}) {
+    for (const bool gated : {false, true}) {
+      SmallLayer layer = make_layer({9, 40, {kind}, gated, true}, [&] { return normal(rng); });
+      std::vector<float> x(9);
+      for (float& v : x) v = 3.0f * normal(rng);
+      const ReferenceResult staged = run(layer, x, ReferenceMode::staged);
+      layer.activation = {ActivationKind::identity};
+      layer.gate.clear();
+      layer.gate_bias.clear();
+      const std::vector<float> up = run(layer, x, ReferenceMode::staged).z;
+      for (std::size_t j = 0; j < 40; ++j) {
+        const float act = rounded_activation(kind, staged.z[j]);
+        CHECK(staged.h[j] == (gated ? act * up[j] : act));
+        CHECK(staged.active[j] == 1);
+      }
+      layer.activation = {kind};
+      CHECK(sharpest_mode({kind}) == ReferenceMode::staged);
+      CHECK(reference(layer.pack(), x, 1, ReferenceMode::composite).message().find("use staged for activation") != std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("wrong arguments are refused in words") {

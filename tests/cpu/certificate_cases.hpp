@@ -124,12 +124,6 @@ inline const std::vector<Adversary>& adversaries() {
   return all;
 }
 
-inline std::vector<ActivationCase> closing_activations() {
-  std::vector<ActivationCase> cases = all_activations();
-  std::erase_if(cases, [](const ActivationCase& c) { return c.activation.kind == ActivationKind::identity; });
-  return cases;
-}
-
 struct Case {
   Layer layer;
   std::vector<float> x;

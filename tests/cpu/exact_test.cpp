@@ -25,6 +25,7 @@ std::size_t outside(std::span<const float> y, std::span<const float> truth, std:
 TEST_CASE("integer-valued layers are computed exactly by every plan") {
   std::mt19937_64 rng(seed());
   for (const ActivationCase& a : all_activations()) {
+    if (!has_composite(a.activation)) continue;  // integers do not stay integers
     for (const auto& [dtype, group] : {any_storage(rng), any_storage(rng)}) {
       // |z| ≤ 90·3·3 + 3 < 2^10, |h| < 2^20 (squares and products), |Σ h·w| < 60·2^20·… kept small by sparse integer weights
       const Problem problem{90, 60, 2, dtype, {a.activation.kind, a.activation.kind == ActivationKind::fatrelu ? 2.0f : 0.0f}, a.gated, group};
@@ -62,7 +63,7 @@ TEST_CASE("every plan stays inside its bound, and sign_split's active set is the
       const Problem problem{d, f, 2, stored.dtype, a.activation, a.gated, stored.group};
       const Weights w = gaussian_layer(problem, rng() % 2 == 0, rng).pack();
       const std::vector<float> x = gaussian_input(problem, rng);
-      const auto truth = reference(w, x, 2, ReferenceMode::composite);
+      const auto truth = reference(w, x, 2, sharpest_mode(a.activation));
       REQUIRE(truth);
       for (const index_t k_tile : {64, 256}) {
         for (const Plan& plan : all_plans(problem, k_tile)) {
@@ -71,8 +72,11 @@ TEST_CASE("every plan stays inside its bound, and sign_split's active set is the
           std::vector<float> y(x.size(), std::nanf(""));
           std::vector<std::uint8_t> mask(static_cast<std::size_t>(2 * f));
           REQUIRE(ffn->run(x, y, mask));
-          const auto bound = error_bound(plan, w, x, 2);
+          auto bound = error_bound(plan, w, x, 2);
           REQUIRE(bound);
+          if (!has_composite(a.activation)) {  // the staged reference is one more execution that the bound holds for
+            for (double& b : *bound) b *= 2.0;
+          }
           INFO(describe(problem), " ", label(plan), " k_tile ", k_tile);
           CHECK(outside(y, truth->y, *bound) == 0);
           if (plan.strategy == Strategy::sign_split) CHECK(mask == truth->active);

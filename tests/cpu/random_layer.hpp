@@ -147,7 +147,15 @@ struct ActivationCase {
 inline std::vector<ActivationCase> all_activations() {
   using enum ActivationKind;
   return {{{relu}, false},        {{relu2}, false},         {{fatrelu, 0.25f}, false}, {{identity}, false}, {{relu}, true},
-          {{relu2}, true}, {{fatrelu, 0.125f}, true}, {{drelu}, true},          {{identity}, true}};
+          {{relu2}, true}, {{fatrelu, 0.125f}, true}, {{drelu}, true},          {{identity}, true},
+          {{gelu}, false}, {{gelu_tanh}, true}, {{silu}, true}};
+}
+
+/// Those that close units.
+inline std::vector<ActivationCase> closing_activations() {
+  std::vector<ActivationCase> cases = all_activations();
+  std::erase_if(cases, [](const ActivationCase& c) { return !closes_units(c.activation); });
+  return cases;
 }
 
 /// Every valid combination of strategy, variant and repair for a problem, with and without skip; certified with several planes.

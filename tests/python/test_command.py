@@ -69,6 +69,7 @@ def test_same_exact_bits(case, strategy, mode):
             {"shape": (512, 2048), "gated": True, "dtype": "f32", "active": 0.25, "threads": 1},
         ),
         (["--shape", "64x64", "--activation", "identity"], {"shape": (64, 64), "activation": "identity"}),
+        (["--model", "llama-2-7b"], {"model": "llama-2-7b"}),
     ],
 )
 def test_same_predictions(tmp_path, flags, arguments):

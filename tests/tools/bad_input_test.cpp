@@ -162,7 +162,10 @@ TEST_CASE("options that name nothing known") {
   check_run_refused(scratch, {{"--strategy", "row_fused"}, {"--parts", "0"}}, "--parts");
   check_run_refused(scratch, {{"--strategy", "row_fused"}, {"--k-tile", "100"}}, "multiple of 64");
   check_run_refused(scratch, {{"--plan", "{\"strategy\": 7}"}}, "--plan");
-  check_run_refused(scratch, {{"--activation", "gelu"}}, "--activation 'gelu'");
+  check_run_refused(scratch, {{"--activation", "gelu?"}}, "--activation 'gelu?'");
+  check_run_refused(scratch, {{"--strategy", "sign_split"}, {"--activation", "gelu"}}, "sign_split is not defined for the activation gelu");
+  check_run_refused(scratch, {{"--strategy", "certified"}, {"--activation", "silu"}}, "certified is not defined for the activation silu");
+  check_run_refused(scratch, {{"--strategy", "reference_composite"}, {"--activation", "gelu_tanh"}}, "use staged for activation gelu_tanh");
   check_run_refused(scratch, {{"--activation", "drelu"}}, "gate");
   check_run_refused(scratch, {{"--batch", "0"}}, "--batch '0'");
   check_run_refused(scratch, {{"--batch", "-1"}}, "--batch");
@@ -316,6 +319,8 @@ TEST_CASE("activity and overflow refuse what has no answer") {
   refused(with(activity, {"x.npy", "--plane-bits", "9"}), "--plane-bits");
   refused(with(activity, {"x.npy", "--plane-group", "65"}), "multiple of 64");
   refused(with(activity, {"x.npy", "--activation", "identity"}), "no closed units");
+  refused(with(activity, {"x.npy", "--activation", "gelu"}), "no closed units");
+  refused({"sweep", "--shape", "64x64", "--hardware", "avx2-laptop", "--activation", "swiglu", "--active", "0.1"}, "--active has no meaning for swiglu");
   refused({"overflow", "--weights", "layer.safetensors"}, "needs a bound");
   refused({"overflow", "--weights", "layer.safetensors", "--x-bound", "-1"}, "--x-bound");
   refused({"overflow", "--weights", "layer.safetensors", "--input", "wide.npy"}, "needs d_model = 96");

@@ -73,7 +73,7 @@ TEST_CASE("every option of the problem reaches it") {
 }
 
 TEST_CASE("activations that exist only gated imply the gate") {
-  for (const char* name : {"reglu", "drelu"}) {
+  for (const char* name : {"reglu", "drelu", "geglu", "geglu_tanh", "swiglu"}) {
     ProblemOptions options = shape_only("64x256");
     options.activation = name;
     const auto choice = resolve(options);
@@ -82,13 +82,18 @@ TEST_CASE("activations that exist only gated imply the gate") {
   }
 }
 
-TEST_CASE("with the identity every unit is active") {
-  ProblemOptions options = shape_only("64x256");
-  options.activation = "identity";
-  REQUIRE(resolve(options).ok());
+TEST_CASE("where no unit can be closed every one is active") {
+  for (const char* activation : {"identity", "gelu", "gelu_tanh", "silu", "swiglu"}) {
+    ProblemOptions options = shape_only("64x256");
+    options.activation = activation;
+    REQUIRE(resolve(options).ok());
+    CHECK(resolve(options)->active == 1.0);
+    options.active = "0.5";
+    CHECK(mentions(resolve(options).message(), std::string("with ") + activation + " every unit is active"));
+  }
+  ProblemOptions options;
+  options.model = "llama-2-7b";
   CHECK(resolve(options)->active == 1.0);
-  options.active = "0.5";
-  CHECK_FALSE(resolve(options).ok());
 }
 
 TEST_CASE("a model gives shape, activation and active fraction") {
@@ -116,7 +121,7 @@ TEST_CASE("bad problem options are refused by name") {
   CHECK(mentions(refusal([](auto& o) { o.shape = "64"; }), "--shape '64'"));
   CHECK(mentions(refusal([](auto& o) { o.shape = ""; o.model = "gpt-0"; }), "--model 'gpt-0'"));
   CHECK(mentions(refusal([](auto& o) { o.dtype = "int4"; }), "--dtype 'int4'"));
-  CHECK(mentions(refusal([](auto& o) { o.activation = "gelu"; }), "--activation 'gelu'"));
+  CHECK(mentions(refusal([](auto& o) { o.activation = "gelu2"; }), "--activation 'gelu2'"));
   CHECK(mentions(refusal([](auto& o) { o.batch = "0"; }), "--batch '0'"));
   for (const char* active : {"0", "-0.1", "1.5", "nan", "inf", "10%", "x"}) {
     CAPTURE(active);

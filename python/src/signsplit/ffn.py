@@ -56,7 +56,8 @@ class FFN:
 
         Matrices are all float32, all bfloat16 (ml_dtypes, or tensors of torch, JAX, … on the CPU) or all float16; biases are
         any of them.
-        activation: relu, relu2, fatrelu:T, identity; with a gate also reglu (relu by another name) and drelu."""
+        activation: relu, relu2, fatrelu:T, identity, gelu, gelu_tanh, silu; with a gate also drelu, and reglu, geglu,
+        geglu_tanh and swiglu (other names of relu, gelu, gelu_tanh and silu)."""
         w1 = arrays.matrix("up", up, (None, None), None, "[F, D]")
         d_ff, d_model = w1.values.shape
         w2 = arrays.matrix("down", down, (d_model, d_ff), w1.dtype, "[D, F]")

@@ -30,7 +30,14 @@ _FAMILIES = (
     ),
     _Family("Nemotron", "model.layers.{}.mlp.up_proj", "model.layers.{}.mlp.down_proj", None),
 )
-_ACTIVATIONS = {"relu": "relu", "relu2": "relu2"}
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu2": "relu2",
+    "silu": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
 
 
 def read_layer(folder: str, layer: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def predict(
     shape or model  (D, F), or the name of a published model (signsplit.models())
     hardware        "host" (as `signsplit calibrate` measured this machine, else a guess), a name of signsplit.hardware(), or
                     a machine profile's file
-    active          fraction of open units, above 0 and up to 1; default: what is reported for the model, else 0.1 (identity: 1)
+    active          fraction of open units, above 0 and up to 1; default: what is reported for the model, else 0.1 (identity, gelu, … : 1)
     residency       "cold": the weights come from beyond the last-level cache, as in decoding; "warm": the same layer again
     plans           names ("row_fused+skip", "sign_split/interim/selective") or Plans; default: all
 
@@ -51,7 +51,7 @@ def predict(
         request.update(_shape_of(str(model)))
     if activation is not None:
         request["activation"] = activation
-    if request.get("activation") == "identity":
+    if not _native.closes_units(request.get("activation", "relu")):
         request["active"] = 1.0
     if active is not None:
         request["active"] = active
