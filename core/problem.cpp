@@ -63,7 +63,7 @@ index_t weight_bytes(const Problem& problem) noexcept {
 
 std::string describe(const Problem& problem) {
   const std::string name = to_string(problem.activation, problem.gated);
-  const bool name_says_gated = name == "reglu" || name == "drelu";
+  const bool name_says_gated = problem.activation.kind == ActivationKind::drelu || name != to_string(problem.activation);
   std::string type(to_string(problem.dtype));
   if (problem.group != 0) type += "/" + std::to_string(problem.group);
   if (problem.arithmetic != Arithmetic::f32) type += " " + std::string(to_string(problem.arithmetic));

@@ -35,7 +35,7 @@ struct ReferenceResult {
                                                 ReferenceMode mode, int threads = 0);
 
 /// For every output a bound on |ŷ − y|: ŷ of any correct execution of `plan`, y the composite reference *before* its
-/// rounding. Derived in docs/exactness.md: γ_n·Σ|·||·| for each sum with n the longest chain of roundings in it, carried
+/// rounding; the staged reference is within the same bound of it. Derived in docs/exactness.md: γ_n·Σ|·||·| for each sum with n the longest chain of roundings in it, carried
 /// through the activation by its Lipschitz constant, with the mass that sign_split pushes and takes back. For
 /// Variant::ignore the missing repair is in it. [batch, D]; +∞ where a value is not finite.
 [[nodiscard]] Result<std::vector<double>> error_bound(const Plan& plan, const Weights& weights, std::span<const float> x,

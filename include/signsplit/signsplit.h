@@ -66,7 +66,7 @@ typedef enum signsplit_dtype {
 /** What the exact reference rounds. */
 typedef enum signsplit_reference_mode {
   SIGNSPLIT_STAGED = 0,    /**< z, h and y are each correctly rounded: what an ideal f32 pipeline gives */
-  SIGNSPLIT_COMPOSITE = 1, /**< the real-number value of the whole FFN, rounded once */
+  SIGNSPLIT_COMPOSITE = 1, /**< the real-number value of the whole FFN, rounded once; not of gelu, gelu_tanh and silu */
   SIGNSPLIT_REFERENCE_MODE_FORCE_INT = 0x7fffffff /**< no mode, see SIGNSPLIT_STATUS_FORCE_INT */
 } signsplit_reference_mode;
 

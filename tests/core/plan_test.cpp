@@ -302,6 +302,7 @@ TEST_CASE("labels and descriptions") {
   CHECK(describe({.d_model = 1, .d_ff = 2, .batch = 3, .dtype = DType::f32, .gated = true}) == "1x2 f32 reglu, batch 3");
   CHECK(describe({.d_model = 1, .d_ff = 2, .activation = {ActivationKind::fatrelu, 0.01f}, .gated = true}) ==
         "1x2 bf16 gated fatrelu:0.01, batch 1");
+  CHECK(describe({.d_model = 1, .d_ff = 2, .activation = {ActivationKind::silu}, .gated = true}) == "1x2 bf16 swiglu, batch 1");
   CHECK(weight_bytes({.d_model = 65, .d_ff = 10, .dtype = DType::f32, .gated = true}) == 3 * 10 * 128 * 4);
 }
 TEST_CASE("the tiles of a part are as equal as can be: one for one token, of 256 units at most for several, of 512 in certified") {

@@ -59,6 +59,7 @@ KINDS = {
     "opt": (OPT, {"model_type": "opt", "activation_function": "relu"}, {}),
     "opt-bare": ({k: v[len("model.") :] for k, v in OPT.items()}, {"activation_function": "relu"}, {}),
     "llama": (MLP, {"model_type": "llama", "hidden_act": "relu"}, {"gated": True, "biased": False}),
+    "llama-silu": (MLP, {"model_type": "llama", "hidden_act": "silu"}, {"gated": True, "biased": False, "activation": "swiglu"}),
     "llama-biased": (MLP, {"hidden_act": "relu"}, {"gated": True}),
     "nemotron": (MLP, {"model_type": "nemotron", "hidden_act": "relu2"}, {"activation": "relu2", "biased": False}),
 }

@@ -50,6 +50,19 @@ def test_staged_rounds_every_stage(rng):
     assert np.array_equal(bits(signsplit.reference(second, staged.h).y), bits(staged.y[:, :30]))
 
 
+@pytest.mark.parametrize("kind", [{"activation": "gelu"}, {"activation": "swiglu", "gated": True}], ids=str)
+def test_smooth_activations_have_a_staged_reference_only(rng, kind):
+    ffn = signsplit.FFN.from_arrays(**random_layer(rng, 40, 30, **kind))
+    x = rng.standard_normal((2, 40), dtype=np.float32)
+    staged = signsplit.reference(ffn, x, "staged")
+    assert staged.active.all()
+    assert signsplit.check(ffn.run(x), staged, 2 * signsplit.error_bound(ffn, x)).passed
+    with pytest.raises(ValueError, match="use staged for activation " + kind["activation"]):
+        signsplit.reference(ffn, x)
+    with pytest.raises(ValueError, match="sign_split is not defined for the activation " + kind["activation"]):
+        ffn.run(x, "sign_split")
+
+
 def test_shapes_follow_x(rng):
     ffn = signsplit.FFN.from_arrays(**random_layer(rng, 40, 30))
     x = rng.standard_normal((2, 40), dtype=np.float32)

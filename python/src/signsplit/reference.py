@@ -31,7 +31,8 @@ def reference(ffn: FFN, x: Any, mode: str = "composite", *, threads: int = 0) ->
     """Computes the FFN of x [D] or [N, D] exactly, and releases the GIL meanwhile.
 
     mode "composite": the real-number value of the whole FFN, rounded once.
-    mode "staged": z, h and y are each correctly rounded, which is what an ideal float32 pipeline gives."""
+    mode "staged": z, h and y are each correctly rounded, which is what an ideal float32 pipeline gives. Of gelu, gelu_tanh and
+    silu there is only this; error_bound holds for it too, so that another kernel is within twice the bound of it."""
     if mode not in ("composite", "staged"):
         raise ValueError(f'mode "{mode}" is unknown: known are composite, staged')
     tokens = arrays.tokens(x, ffn.shape[0])
