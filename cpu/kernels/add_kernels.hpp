@@ -9,11 +9,11 @@
 namespace signsplit::cpu {
 namespace {
 
-/// One token, R rows at a time: y is loaded and stored once for R additions. The rows share their scales.
-template <class L, class T, int R, class Ahead>
+/// One token, R rows at a time: y is loaded and stored once for R additions. The rows share their scales. kElems: columns of a step.
+template <class L, class T, int R, int kElems = kPartials, class Ahead>
 inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
   using V = typename L::vector;
-  constexpr int count = kPartials / L::width;
+  constexpr int count = kElems / L::width;
   const T* w[R];
   V c[R];
 #pragma GCC unroll 4
@@ -21,19 +21,31 @@ inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
     w[r] = row_of<T>(a.list, i + r);
     c[r] = L::broadcast(a.coefficients[i + r]);
   }
-  for (index_t k = 0; k < a.columns; k += kPartials) {
+  float* const y_begin = a.y;  // copies, because y might be a's own memory for all that the compiler knows: it took four instructions more a line
+  const index_t columns = a.columns;
+  for (index_t k = 0; k < columns; k += kElems) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) ahead.template step<static_cast<int>(sizeof(T))>(r);
+    for (int r = 0; r < R; ++r) ahead.template step<kElems * static_cast<int>(sizeof(T)) / 64>(r);
     const ColumnScales<L, T, count> scales(a, i, k);
 #pragma GCC unroll 8
     for (int v = 0; v < count; ++v) {
       const index_t d = k + v * L::width;
-      V y = L::load_aligned(a.y + d);
+      V y = L::load_aligned(y_begin + d);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) y = L::fma(c[r], scales.apply(v, L::load(w[r] + d)), y);
-      L::store_aligned(a.y + d, y);
+      L::store_aligned(y_begin + d, y);
     }
   }
+}
+
+/// Rows that nobody asks for (reads_unasked): four at a time, in steps of two lines of each, which are faster than steps of one or four.
+template <class L, class T>
+inline void add_rows_unasked(const AddRows& a) {
+  constexpr int elems = 2 * 64 / static_cast<int>(sizeof(T));
+  NothingAhead nothing;
+  index_t i = 0;
+  for (; i + 4 <= a.list.row_count; i += 4) add_block<L, T, 4, elems>(a, i, nothing);
+  for (; i < a.list.row_count; ++i) add_block<L, T, 1, elems>(a, i, nothing);
 }
 
 /// As many rows at once, up to four, as 8 KiB hold. From memory one after the other: two of 4 KiB at once read at 0.83 to 0.89 of the rate
@@ -42,6 +54,9 @@ inline void add_block(const AddRows& a, index_t i, Ahead& ahead) {
 /// so they do for rows that lie apart (1.03 times the time).
 template <class L, class T>
 inline void add_rows_of_token(const AddRows& a) {
+  if constexpr (kFewInstructions<L, T>) {
+    if (reads_unasked(a)) return add_rows_unasked<L, T>(a);
+  }
   constexpr index_t together = 8 * 1024;  // bytes
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.columns, 1));
   const bool one_by_one = a.from_memory && a.list.rows == nullptr && !kScaled<T>;

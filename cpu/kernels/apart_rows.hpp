@@ -77,40 +77,6 @@ inline void for_rows_at_once(index_t count, Group&& group) {
   if (i < count) group(i, Constant<1>{});
 }
 
-template <class L, class T, int R>
-inline void dot_apart(const DotRows& a, index_t i) {
-  constexpr int count = kPartials / L::width;
-  typename L::vector acc[R][count];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 64
-    for (int v = 0; v < count; ++v) acc[r][v] = a.first ? L::zero() : L::load_aligned(partials_of(a, i + r) + v * L::width);
-  }
-  InputRows<L, T, R> rows(a, i);
-  PiecesAhead<R> ahead(a.list, a.next, i);
-  for (index_t k = 0; k < a.k;) {
-    const index_t end = rows.enter_group(k);
-    for (; k < end; k += kPartials) {
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) ahead.template step<static_cast<int>(sizeof(T))>(r);
-#pragma GCC unroll 64
-      for (int v = 0; v < count; ++v) {
-        const typename L::vector x = L::load(a.x + k + v * L::width);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) acc[r][v] = L::fma(x, rows.at(r, k + v * L::width), acc[r][v]);
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    if (!a.last) {
-#pragma GCC unroll 64
-      for (int v = 0; v < count; ++v) L::store_aligned(partials_of(a, i + r) + v * L::width, acc[r][v]);
-    }
-    if (a.last || a.running) a.sums[i + r] = fold_vectors<L>(acc[r]);
-  }
-}
-
 /// dot_rows, with rows that lie apart taken so that the memory gives them fast: whole rows, if all their sums fit the registers.
 template <class L, class T>
 void dot_any_rows(const DotRows& a) {
@@ -120,7 +86,10 @@ void dot_any_rows(const DotRows& a) {
     return;
   }
   ask_first_pieces(a.list, a.next);
-  for_rows_at_once(a.list.row_count, [&](index_t i, auto rows) { dot_apart<L, T, decltype(rows)::value>(a, i); });
+  for_rows_at_once(a.list.row_count, [&](index_t i, auto rows) {
+    PiecesAhead<decltype(rows)::value> ahead(a.list, a.next, i);
+    dot_block<L, T, decltype(rows)::value>(a, i, 1, ahead);
+  });
 }
 
 /// add_rows, likewise. Of scaled types, rows that all share their scales.

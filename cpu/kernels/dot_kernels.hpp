@@ -69,29 +69,38 @@ inline float* partials_of(const DotRows& a, index_t i) {
   return a.partials + (a.places != nullptr ? static_cast<index_t>(a.places[i]) : i) * kPartials;
 }
 
-/// One token: a row with all its partial sums in registers.
-template <class L, class T, class Ahead>
-inline void dot_row(const DotRows& a, index_t i, Ahead& ahead) {
+/// One token: R rows, `apart` from one to the next in the list, with all their partial sums in registers.
+template <class L, class T, int R, class Ahead>
+__attribute__((always_inline)) inline void dot_block(const DotRows& a, index_t i, index_t apart, Ahead& ahead) {
   constexpr int count = kPartials / L::width;
-  typename L::vector acc[count];
+  typename L::vector acc[R][count];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 64
-  for (int v = 0; v < count; ++v) acc[v] = a.first ? L::zero() : L::load(partials_of(a, i) + v * L::width);
-  InputRows<L, T, 1> row(a, i);
+    for (int v = 0; v < count; ++v) acc[r][v] = a.first ? L::zero() : L::load(partials_of(a, i + r * apart) + v * L::width);
+  }
+  InputRows<L, T, R> rows(a, i, apart);
   for (index_t k = 0; k < a.k;) {
-    const index_t end = row.enter_group(k);
+    const index_t end = rows.enter_group(k);
     for (; k < end; k += kPartials) {
-      ahead.template step<static_cast<int>(sizeof(T))>(0);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) ahead.template step<static_cast<int>(sizeof(T))>(r);
 #pragma GCC unroll 64
       for (int v = 0; v < count; ++v) {
-        acc[v] = L::fma(L::load(a.x + k + v * L::width), row.at(0, k + v * L::width), acc[v]);
+        const typename L::vector x = L::load(a.x + k + v * L::width);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) acc[r][v] = L::fma(x, rows.at(r, k + v * L::width), acc[r][v]);
       }
     }
   }
-  if (!a.last) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    if (!a.last) {
 #pragma GCC unroll 64
-    for (int v = 0; v < count; ++v) L::store_aligned(partials_of(a, i) + v * L::width, acc[v]);
+      for (int v = 0; v < count; ++v) L::store_aligned(partials_of(a, i + r * apart) + v * L::width, acc[r][v]);
+    }
+    if (a.last || a.running) a.sums[i + r * apart] = fold_vectors<L>(acc[r]);
   }
-  if (a.last || a.running) a.sums[i] = fold_vectors<L>(acc);
 }
 
 // Several tokens. x is packed in the order in which the kernels read it.
@@ -383,6 +392,15 @@ inline void dot_rows_of_batch(const DotRows& a) {
   }
 }
 
+/// One token, rows that nobody asks for (reads_unasked): two at a time, half of the list apart, so that the processor sees two streams.
+template <class L, class T>
+inline void dot_rows_unasked(const DotRows& a) {
+  NothingAhead nothing;
+  const index_t half = a.list.row_count / 2;
+  for (index_t i = 0; i < half; ++i) dot_block<L, T, 2>(a, i, half, nothing);
+  if (2 * half < a.list.row_count) dot_block<L, T, 1>(a, 2 * half, 1, nothing);
+}
+
 template <class L, class T>
 void dot_rows(const DotRows& a) {
   if constexpr (tokens_in_registers<L>() > 1) {
@@ -397,10 +415,13 @@ void dot_rows(const DotRows& a) {
   if constexpr (kScaled<T> && L::multiplies_pairs) {
     if (!a.running && dot_pair_rows<L>(a)) return;
   }
+  if constexpr (kFewInstructions<L, T>) {
+    if (reads_unasked(a)) return dot_rows_unasked<L, T>(a);
+  }
   ReadAhead<1> ahead(a.list, a.next, a.asked_bytes, ahead_bytes(1, sizeof(T), a.x_stride, 1));
   for (index_t i = 0; i < a.list.row_count; ++i) {
     if (a.from_memory && !kScaled<T>) ahead.open_pages(a.list.bytes);  // from the last-level cache 1 to 3 % more time
-    ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_row<L, T>(a, i, steps); });
+    ahead.template over<1>(a.list.bytes, [&](auto& steps) { dot_block<L, T, 1>(a, i, 1, steps); });
   }
 }
 

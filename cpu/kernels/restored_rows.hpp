@@ -64,11 +64,6 @@ inline void copy_raw_row(const RestoredDot& a, index_t number, float* out) {
   for (index_t k = 0; k < a.columns; k += L::width) P::store(out + k, P::weights(from + k));
 }
 
-struct NoReadAhead {
-  template <int Lines>
-  void step(int) {}
-};
-
 template <class L, class P, class T>
 void dot_restored(const RestoredDot& a) {
   const index_t count = a.list.row_count, distance = restored_rows_ahead(a.list.bytes);
@@ -100,8 +95,8 @@ void dot_restored(const RestoredDot& a) {
     if (a.batch > 1) {
       dot_rows<L, float>(dot);
     } else {
-      NoReadAhead nothing;
-      dot_row<L, float>(dot, 0, nothing);
+      NothingAhead nothing;
+      dot_block<L, float, 1>(dot, 0, 1, nothing);
     }
   }
 }

@@ -22,14 +22,14 @@ inline bool share_scales(const AddRows& a, index_t first, index_t last) {
   return !kScaled<T> || a.group == 0 || row_number(a.list, first) / a.group == row_number(a.list, last) / a.group;
 }
 
-/// The weights of R rows of up or gate. Scaled types: one scale per row and group of K.
+/// The weights of R rows of up or gate, `apart` rows from one to the next. Scaled types: one scale per row and group of K.
 template <class L, class T, int R>
 class InputRows {
  public:
   using V = typename L::vector;
-  InputRows(const DotRows& a, index_t i) : a_(a), i_(i) {
+  InputRows(const DotRows& a, index_t i, index_t apart = 1) : a_(a), i_(i), apart_(apart) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) w_[r] = row_of<T>(a.list, i + r);
+    for (int r = 0; r < R; ++r) w_[r] = row_of<T>(a.list, i + r * apart);
   }
   /// Makes the scales of element k current, and returns the first element that has others, or the end of the K tile.
   index_t enter_group(index_t k) {
@@ -37,7 +37,7 @@ class InputRows {
       const index_t group = a_.group == 0 ? 0 : (a_.k_begin + k) / a_.group;
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        s_[r] = L::broadcast(widen(a_.scales[row_number(a_.list, i_ + r) * a_.scale_stride + group]));
+        s_[r] = L::broadcast(widen(a_.scales[row_number(a_.list, i_ + r * apart_) * a_.scale_stride + group]));
       }
       const index_t end = a_.group == 0 ? a_.k : (group + 1) * a_.group - a_.k_begin;
       return end < a_.k ? end : a_.k;
@@ -56,7 +56,7 @@ class InputRows {
 
  private:
   const DotRows& a_;
-  index_t i_;
+  index_t i_, apart_;
   const T* w_[R];
   V s_[R];
 };
