@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "isa.hpp"
 #include "random_layer.hpp"
@@ -147,38 +148,44 @@ TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was r
   }
 }
 
-TEST_CASE("rows from memory are added one by one, with the bits of several at once, on every instruction set") {
+TEST_CASE("rows from memory are added with the bits of those from a cache, on every instruction set") {
   std::mt19937_64 rng(seed() + 7);
-  const Problem problem{1024, 14, 1, DType::bf16, {}, false};  // rows of 2 KiB
-  const Weights w = gaussian_layer(problem, false, rng).pack();
-  std::vector<float> coefficients(14);
-  for (float& c : coefficients) c = std::normal_distribution<float>()(rng);
-  const cpu::RowList rows{w.down(), w.row_bytes(), w.row_bytes(), nullptr, 0, problem.d_ff}, none;
-  for (const cpu::Isa isa : cpu::supported_isas()) {
-    AlignedBuffer together(4 * 1024), one_by_one(4 * 1024);
-    for (AlignedBuffer* y : {&together, &one_by_one}) {
-      cpu::kernels_for(isa).add[static_cast<std::size_t>(DType::bf16)](
-          {rows, none, 0, coefficients.data(), reinterpret_cast<float*>(y->data()), 1024, 1, 1024, nullptr, 0, 1024, y == &one_by_one});
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    const Problem problem{1024, 14, 1, dtype, {}, false};  // rows of 2 and 4 KiB; 14 are not a multiple of four at once
+    const Weights w = gaussian_layer(problem, false, rng).pack();
+    std::vector<float> coefficients(14);
+    for (float& c : coefficients) c = std::normal_distribution<float>()(rng);
+    const cpu::RowList rows{w.down(), w.row_bytes(), w.row_bytes(), nullptr, 0, problem.d_ff}, none;
+    std::vector<float> first;
+    for (const cpu::Isa isa : cpu::supported_isas()) {
+      for (const bool from_memory : {false, true}) {
+        AlignedBuffer y(4 * 1024);
+        auto* const sums = reinterpret_cast<float*>(y.data());
+        cpu::kernels_for(isa).add[static_cast<std::size_t>(dtype)](
+            {rows, none, 0, coefficients.data(), sums, 1024, 1, 1024, nullptr, 0, 1024, from_memory});
+        if (first.empty()) first.assign(sums, sums + 1024);
+        CHECK(std::memcmp(sums, first.data(), y.size()) == 0);
+      }
     }
-    CHECK(std::memcmp(together.data(), one_by_one.data(), together.size()) == 0);
   }
 }
 
 TEST_CASE("rows from memory have the same products with x, wherever their pages begin and end, on every instruction set") {
   std::mt19937_64 rng(seed() + 8);
-  for (const index_t width : {192, 1024, 2112}) {  // many rows in a page, two, and some over a border
-    const Problem problem{width, 23, 1, DType::bf16, {}, false};
+  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 192}, {DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f32, 192}}) {
+    // bf16: many rows in a page, two, and some over a border; f32: two of an odd number at a time
+    const Problem problem{width, 23, 1, dtype, {}, false};
     const Weights w = gaussian_layer(problem, false, rng).pack();
     std::vector<float> x(static_cast<std::size_t>(width));
     for (float& value : x) value = std::normal_distribution<float>()(rng);
-    const cpu::RowList rows{w.up(), w.row_bytes(), w.row_bytes(), nullptr, 1, 22}, none;
+    const cpu::RowList rows{w.up(), w.row_bytes(), w.row_bytes(), nullptr, 1, 21}, none;
     const cpu::RowList after{w.down(), w.row_bytes(), w.row_bytes(), nullptr, 0, 23};
     std::vector<float> first;
     for (const cpu::Isa isa : cpu::supported_isas()) {
       for (const bool from_memory : {false, true}) {
         for (const cpu::RowList* next : {&none, &after}) {
-          std::vector<float> sums(22, -1.0f);
-          cpu::kernels_for(isa).dot[static_cast<std::size_t>(DType::bf16)]({rows, *next, 0, x.data(), width, nullptr, 1, width, true, true, nullptr,
+          std::vector<float> sums(21, -1.0f);
+          cpu::kernels_for(isa).dot[static_cast<std::size_t>(dtype)]({rows, *next, 0, x.data(), width, nullptr, 1, width, true, true, nullptr,
                                                                              sums.data(), nullptr, nullptr, 0, 0, 0, false, nullptr, from_memory});
           if (first.empty()) first = sums;
           CHECK(std::memcmp(sums.data(), first.data(), sums.size() * sizeof(float)) == 0);
