@@ -33,7 +33,7 @@ struct WorkItem {
 ///
 /// Where items do not go evenly into workers, one that lies across the border of two ranges may be cut there: the worker before takes its
 /// beginning before all else, the one behind takes the rest after all else, and so hardly ever waits for it. With whole items and help at the end, 9 parts
-/// and two workers took 6 % longer than that (2624x2304 bf16 from memory): memory gives pieces of a part more slowly than a stream.
+/// and two workers took 5 % longer than that (2624x2304 bf16 from fast memory): memory gives pieces of a part more slowly than a stream.
 class WorkQueue {
  public:
   void resize(int workers) { ranges_ = std::vector<Range>(static_cast<std::size_t>(workers)); }
