@@ -1,10 +1,12 @@
-// Whole calls of one token beside their limit: calls that do nothing but what every such call must do. x is copied, the threads are
+// Whole calls beside their limit: calls that do nothing but what every such call must do. x is copied, the threads are
 // forked, each reads its parts of both matrices with plain loads, tile by tile as row_fused does, writes a y of its own, the last to be done
 // adds them, and they join. `reads` asks ahead as the kernels do, `plain_reads` does not; `four_streams` reads halves of whole
 // matrices, as the read probe of `signsplit bench`. `products` runs the kernels on the same tiles and adds nothing to them (no activation,
 // one y for a thread, no help at the end), `dots` and `adds` run one of the two kernels on both matrices: what lies between these and
 // row_fused is the executor's, what lies between them and `reads` the kernels'. oneDNN beside them, where the build has it. Warm: a layer
-// that stays in the last-level cache. Cold: in rotation over more than a gigabyte of layers.
+// that stays in the last-level cache. Cold: in rotation over more than a gigabyte of layers. Several tokens: row_fused and the kernels only; the
+// executor's part grows with them, because partial y do. `_for_fast_memory`: the kernels in the other style of requests, which row_fused finds
+// and takes where it is the faster.
 //
 //   signsplit_bench --benchmark_filter=^call/.*/2048x8192/f32 --benchmark_enable_random_interleaving=true --benchmark_repetitions=15
 #include <benchmark/benchmark.h>
@@ -42,12 +44,14 @@ constexpr index_t kColdBytes = index_t{1100} << 20, kVendorBytes = index_t{500} 
 /// Copies of one layer, made once; empty when there is no memory.
 const std::vector<Weights>& layers_of(const Calls& calls) {
   static std::map<std::string, std::vector<Weights>> made;
-  std::vector<Weights>& layers = made[describe(calls.problem) + (calls.cold ? " cold" : " warm")];
+  Problem problem = calls.problem;
+  problem.batch = 1;  // the same layers for any number of tokens
+  std::vector<Weights>& layers = made[describe(problem) + (calls.cold ? " cold" : " warm")];
   if (!layers.empty()) return layers;
-  auto first = synthetic_weights(calls.problem, 0.5, 1);
+  auto first = synthetic_weights(problem, 0.5, 1);
   if (!first) return layers;
   layers.push_back(std::move(first).value());
-  while (calls.cold && static_cast<index_t>(layers.size()) * static_cast<index_t>(weight_bytes(calls.problem)) < kColdBytes) {
+  while (calls.cold && static_cast<index_t>(layers.size()) * static_cast<index_t>(weight_bytes(problem)) < kColdBytes) {
     auto copy = layers.front().clone();
     if (!copy) break;
     layers.push_back(std::move(copy).value());
@@ -60,7 +64,7 @@ std::size_t next_call = 0;  // of all benchmarks, so that each goes on where the
 /// Calls run(n, x, y) over and over, n rising by 1.
 template <class Run>
 void time_calls(benchmark::State& state, const Calls& calls, Run&& run) {
-  const std::vector<float> x = synthetic_input(1, calls.problem.d_model, 2);
+  const std::vector<float> x = synthetic_input(calls.problem.batch, calls.problem.d_model, 2);
   std::vector<float> y(x.size());
   for (auto _ : state) {
     if (!run(next_call++, x, y)) state.SkipWithError("refused");
@@ -71,7 +75,7 @@ void time_calls(benchmark::State& state, const Calls& calls, Run&& run) {
 void row_fused(benchmark::State& state, const Calls& calls) {
   const std::vector<Weights>& layers = layers_of(calls);
   if (layers.empty()) return state.SkipWithError("no layer");
-  auto ffn = cpu::Ffn::create(layers.front(), default_plan(calls.problem, Strategy::row_fused), 1, {.threads = calls.threads, .isa = {}});
+  auto ffn = cpu::Ffn::create(layers.front(), default_plan(calls.problem, Strategy::row_fused), calls.problem.batch, {.threads = calls.threads, .isa = {}});
   if (!ffn) return state.SkipWithError(ffn.message().c_str());
   time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>& y) {
     return ffn->rebind(layers[n % layers.size()]).ok() && ffn->run(x, y).ok();
@@ -92,13 +96,14 @@ Share share_of(const Calls& calls, const Plan& plan, int thread) {
 enum class Kernels { both, dots, adds };
 
 /// Receives the walk of a part, and runs a kernel on each of its tiles.
-template <Kernels kKernels>
+template <Kernels kKernels, cpu::RequestStyle kStyle>
 class ProductSink {
  public:
-  ProductSink(const Weights& layer, bool cold, index_t last_unit, const float* x, float* values)
-      : layer_(layer), kernels_(cpu::kernels_for(*cpu::select_isa({}))), cold_(cold), last_unit_(last_unit), x_(x), y_(values),
-        sums_(values + 2 * kApart), coefficients_(values + 3 * kApart) {}
-  static constexpr index_t kApart = 16 * 1024;  ///< values of y, twice, of the sums, and of coefficients, from one thread's to the next array
+  ProductSink(const Weights& layer, const Calls& calls, index_t last_unit, const float* x, float* values)
+      : layer_(layer), kernels_(cpu::kernels_for(*cpu::select_isa({}))), cold_(calls.cold), batch_(calls.problem.batch), last_unit_(last_unit), x_(x),
+        y_(values), sums_(values + 3 * kApart), coefficients_(values + 4 * kApart) {}
+  static constexpr index_t kApart = 16 * 1024;  ///< values; y has three times as many, sums and coefficients one time
+  static constexpr index_t kValues = 5 * kApart, kMostTokens = 8;
 
   void begin_part(index_t, Phase) {}
   void certify(HiddenRange) {}
@@ -119,41 +124,46 @@ class ProductSink {
     return {matrix, layer_.row_bytes(), layer_.row_bytes(), nullptr, units.begin, units.size()};
   }
   void run(bool dot, const cpu::RowList& list, const cpu::RowList& next) const {
-    const index_t width = layer_.d_model(), asked = cpu::kBytesAhead;
+    const index_t width = layer_.d_model(), asked = list.bytes * list.row_count, y_stride = batch_ > 1 ? width + kBetweenTokens : width;
     const auto type = static_cast<std::size_t>(layer_.dtype());
     if (dot) {
-      kernels_.dot[type]({list, next, asked, x_, width, nullptr, 1, width, true, true, nullptr, sums_, nullptr, nullptr, 0, 0, 0, false, nullptr,
-                          cold_});
+      kernels_.dot[type]({list, next, asked, x_, width, x_, batch_, width, true, true, nullptr, sums_, nullptr, nullptr, 0, 0, 0, false, nullptr,
+                          cold_, kStyle});
     } else {
-      kernels_.add[type]({list, next, asked, coefficients_, y_, width, 1, width, nullptr, 0, width, cold_});
+      kernels_.add[type]({list, next, asked, coefficients_, y_, y_stride, batch_, width, nullptr, 0, width, cold_, kStyle});
     }
   }
 
   const Weights& layer_;
   const cpu::KernelTable& kernels_;
+  static constexpr index_t kBetweenTokens = 128;  // or y of all tokens would lie in the same lines of the first-level cache
   bool cold_;
-  index_t last_unit_;
+  index_t batch_, last_unit_;
   const float* x_;
   float *y_, *sums_, *coefficients_;
 };
 
-template <Kernels kKernels>
+template <Kernels kKernels, cpu::RequestStyle kStyle = cpu::RequestStyle::slow_memory>
 void products(benchmark::State& state, const Calls& calls) {
-  using Sink = ProductSink<kKernels>;
+  using Sink = ProductSink<kKernels, kStyle>;
   const std::vector<Weights>& layers = layers_of(calls);
   if (layers.empty()) return state.SkipWithError("no layer");
   const Plan plan = default_plan(calls.problem, Strategy::row_fused);
-  const index_t of_thread = 4 * Sink::kApart;
-  AlignedBuffer memory(static_cast<std::size_t>(calls.threads * of_thread) * sizeof(float));
-  if (memory.data() == nullptr || calls.problem.d_model % kAccumulators != 0) return state.SkipWithError("no memory, or columns to pad");
+  const index_t x_elems = calls.problem.batch * calls.problem.d_model;
+  AlignedBuffer memory(static_cast<std::size_t>(calls.threads * Sink::kValues + x_elems) * sizeof(float));
+  if (memory.data() == nullptr || calls.problem.d_model % kAccumulators != 0 || calls.problem.batch > Sink::kMostTokens) {
+    return state.SkipWithError("no memory, columns to pad, or too many tokens");
+  }
   auto* const values = reinterpret_cast<float*>(memory.data());
-  std::fill_n(values, calls.threads * of_thread, 0.01f);  // coefficients; and y has to begin with something
+  float* const packed_x = values + calls.threads * Sink::kValues;  // in the order of tokens: any will do
+  std::fill_n(values, calls.threads * Sink::kValues, 0.01f);      // coefficients; and y has to begin with something
   time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>&) {
+    std::copy(x.begin(), x.end(), packed_x);
     const Weights& layer = layers[n % layers.size()];
 #pragma omp parallel for num_threads(calls.threads) schedule(static, 1)
     for (int thread = 0; thread < calls.threads; ++thread) {
       const Share share = share_of(calls, plan, thread);
-      Sink sink(layer, calls.cold, part_range(plan, share.shape, share.last - 1).end, x.data(), values + thread * of_thread);
+      Sink sink(layer, calls, part_range(plan, share.shape, share.last - 1).end, packed_x, values + thread * Sink::kValues);
       for (index_t item = share.first; item < share.last; ++item) walk(plan, share.shape, Phase::fused, item, sink);
     }
     return true;
@@ -269,7 +279,7 @@ void reads(benchmark::State& state, const Calls& calls) {
 void add(const char* what, const Calls& calls, void (*run)(benchmark::State&, const Calls&)) {
   const Problem& p = calls.problem;
   const std::string name = "call/" + std::string(what) + "/" + std::to_string(p.d_model) + "x" + std::to_string(p.d_ff) + "/" +
-                           std::string(to_string(p.dtype)) + (calls.cold ? "/cold" : "/warm") + "/threads:" + std::to_string(calls.threads);
+                           std::string(to_string(p.dtype)) + (p.batch > 1 ? "/batch:" + std::to_string(p.batch) : "") + (calls.cold ? "/cold" : "/warm") + "/threads:" + std::to_string(calls.threads);
   benchmark::RegisterBenchmark(name.c_str(), run, calls)->Unit(benchmark::kMicrosecond)->UseRealTime();
 }
 
@@ -280,11 +290,19 @@ const bool registered = [] {
     all.push_back({{.d_model = 2048, .d_ff = 8192, .dtype = dtype}, true, 2});
   }
   all.push_back({{.d_model = 4096, .d_ff = 16384, .dtype = DType::bf16}, true, 2});
+  for (const index_t batch : {4, 8}) {
+    for (const index_t width : {2048, 4096}) all.push_back({{.d_model = width, .d_ff = 4 * width, .batch = batch, .dtype = DType::bf16}, true, 2});
+  }
   for (const Calls& calls : all) {
     add("row_fused", calls, row_fused);
     add("products", calls, products<Kernels::both>);
     add("dots", calls, products<Kernels::dots>);
     add("adds", calls, products<Kernels::adds>);
+    if (calls.problem.batch > 1) {
+      add("products_for_fast_memory", calls, products<Kernels::both, cpu::RequestStyle::fast_memory>);
+      add("adds_for_fast_memory", calls, products<Kernels::adds, cpu::RequestStyle::fast_memory>);
+      continue;
+    }
 #if defined(SIGNSPLIT_HAS_ONEDNN)
     if (calls.threads == 2) add("onednn", calls, onednn);
 #endif
