@@ -20,10 +20,22 @@ long double real_activation_error(long double z) noexcept {
   return (8.0L + 2.0L * size * size) * 0x1p-63L;
 }
 
+namespace {
+
+/// silu(z) = z/2 + z²/4 − z⁴/48 + ... for |z| < 2^-18. The first two terms can make a midpoint of two f32, of which only the third tells the side; where long
+/// double loses it, the step down stands for it.
+float rounded_small_silu(float z) noexcept {
+  const long double wide = static_cast<long double>(z), square = wide * wide;
+  return static_cast<float>(std::nextafter(wide / 2.0L + square / 4.0L - square * square / 48.0L, -std::numeric_limits<long double>::infinity()));
+}
+
+}  // namespace
+
 float rounded_activation(ActivationKind kind, float z) noexcept {
   constexpr double kUp = std::numeric_limits<double>::infinity();
   // z/2 + δ with 0 < δ < |z|·2^-40: no f32 and no midpoint of two lies between. Long double would lose δ where z/2 is a midpoint.
   if (z != 0.0f && std::fabs(z) < 0x1p-40f) return static_cast<float>(std::nextafter(0.5 * static_cast<double>(z), kUp));
+  if (kind == ActivationKind::silu && z != 0.0f && std::fabs(z) < kSmallSilu) return rounded_small_silu(z);
   return static_cast<float>(real_activation(kind, static_cast<long double>(z)));
 }
 

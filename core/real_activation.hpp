@@ -12,8 +12,11 @@ namespace signsplit {
 /// A few ulps of long double; and in the tail those of the exponent, or of the argument of erfc, times the exponent, which is below 2z².
 [[nodiscard]] long double real_activation_error(long double z) noexcept;
 
-/// The function of an f32 value, correctly rounded to f32: no argument is so close to a midpoint of two f32 that
-/// real_activation_error() leaves open which is nearer (tests/core/smooth_activation_test.cpp goes through all of them). NaN for NaN.
+/// Below this silu is rounded from its power series: six arguments (2^-23, -2^-24, ±3·2^-22, ±5·2^-21) are too close to a midpoint of two f32 for long double.
+inline constexpr float kSmallSilu = 0x1p-18f;
+
+/// The function of an f32 value, correctly rounded to f32: no other argument is so close to a midpoint that real_activation_error()
+/// leaves open which f32 is nearer (tests/core/smooth_activation_test.cpp goes through all of them). NaN for NaN.
 [[nodiscard]] float rounded_activation(ActivationKind kind, float z) noexcept;
 
 }  // namespace signsplit
