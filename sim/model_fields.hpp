@@ -37,18 +37,18 @@ inline constexpr ModelField kModelFields[] = {
     {"thread_wait_s", "s", 3e-6},      // more than one thread: what a call's fork and join take beyond those of an empty loop
     {"barrier_wait_s", "s", 1.5e-7},     // ... what a barrier between two products takes beyond one of an empty loop
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
-    {"switch_s", "s", 2.5e-7},  // row_fused: reading goes on in the other matrix, per tile and change
-    {"unannounced_s", "s", 4e-7},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
-    {"guess_overhead_s", "s", 2e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
-    {"guess_batch_s", "s", 3e-9},  // ... of more than one token
-    {"skip_lost_share", "1", 0.15},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
+    {"switch_s", "s", 7e-8},  // row_fused: reading goes on in the other matrix, per tile and change
+    {"unannounced_s", "s", 1.1e-7},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
+    {"guess_overhead_s", "s", 1.7e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
+    {"guess_batch_s", "s", 2.8e-9},  // ... of more than one token
+    {"skip_lost_share", "1", 0.19},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
     {"unannounced_gated_s", "s", 4e-7},  // ... gated
-    {"fused_lost_share", "1", 0.004},  // row_fused, from main memory: of all weights, read from two matrices in turns
-    {"survivor_lost_share", "1", 0.15},  // certified: of the rows of the units that it leaves
+    {"fused_lost_share", "1", 0.0045},  // row_fused, from main memory: of all weights, read from two matrices in turns
+    {"survivor_lost_share", "1", 0.12},  // certified: of the rows of the units that it leaves
     {"batch_row_wait_s", "s", 4e-8},  // unfused with skip, more than 4 tokens, rows below a page, from main memory: per row of product 2
-    {"first_byte_s", "s", 2e-7},       // from the start of a phase to its first weights
+    {"first_byte_s", "s", 1e-7},       // from the start of a phase to its first weights
     {"prefetch_bytes", "B", 4096.0},   // level 2: loaded by a worker that waits at a barrier, of what it does after it
-    {"imbalance", "1", 0.04},          // weights in a cache: wait for the slowest of many workers, share of a phase
+    {"imbalance", "1", 0.025},          // weights in a cache: wait for the slowest of many workers, share of a phase
     {"piece_overhead_s", "s", 3e-9},   // per row piece of product 1 and token: folding the accumulators, activation
     {"push_overhead_s", "s", 4e-8},    // the same under sign_split, which also keeps its streams and decides what to push
     {"streams_overhead_s", "s", 3e-8},  // the same with streams
