@@ -80,7 +80,6 @@ class Session {
   void turn(Subject& subject, int round);
   Status bandwidth_turn();
   Status time_rounds(std::vector<Subject*> subjects, double budget_s, int min_rounds, bool read);
-  std::vector<Subject*> undecided();
   [[nodiscard]] std::vector<PairedMedian> paired() const;
   void summarise(Subject& subject) const;
   void pair();
@@ -303,27 +302,18 @@ std::vector<PairedMedian> Session::paired() const {
   return paired_medians(turns, watch_);
 }
 
-/// The fastest fused and the fastest unfused plan, when the interval of what tells them apart covers zero; else nothing.
-std::vector<Subject*> Session::undecided() {
-  const std::vector<PairedMedian> medians = paired();
-  std::size_t fastest[2] = {subjects_.size(), subjects_.size()};
-  for (std::size_t i = 0; i < subjects_.size(); ++i) {
-    const Subject& subject = subjects_[i];
-    if (!subject.alive() || !subject.result.plan || !(medians[i].seconds > 0.0)) continue;
-    std::size_t& place = fastest[is_fused(*subject.result.plan) ? 1 : 0];
-    if (place == subjects_.size() || medians[i].seconds < medians[place].seconds) place = i;
-  }
-  if (fastest[0] == subjects_.size() || fastest[1] == subjects_.size()) return {};
-  if (!tied(medians[fastest[0]], medians[fastest[1]])) return {};
-  return {&subjects_[fastest[0]], &subjects_[fastest[1]]};
-}
-
 Status Session::time_all() {
   std::vector<Subject*> all;
   for (Subject& subject : subjects_) all.push_back(&subject);
   if (Status status = time_rounds(all, options_.budget_s, options_.min_rounds, options_.measure_read_bandwidth); !status.ok()) return status;
   if (!(options_.tie_budget_s > 0.0)) return {};
-  const std::vector<Subject*> tied = undecided();
+  std::vector<std::optional<bool>> fused;
+  for (const Subject& subject : subjects_) {
+    const bool candidate = subject.alive() && subject.result.plan;
+    fused.push_back(candidate ? std::optional(is_fused(*subject.result.plan)) : std::nullopt);
+  }
+  std::vector<Subject*> tied;
+  for (const std::size_t place : tied_fastest(paired(), fused)) tied.push_back(&subjects_[place]);
   return tied.empty() ? Status{} : time_rounds(tied, options_.tie_budget_s, 0, false);
 }
 

@@ -79,7 +79,18 @@ std::size_t Turns::unsteady(const Watch& watch) const {
   return static_cast<std::size_t>(std::count_if(turns_.begin(), turns_.end(), [&](const Turn& turn) { return !watch.steady_after(turn.answer); }));
 }
 
-bool tied(const PairedMedian& a, const PairedMedian& b) { return std::abs(a.seconds - b.seconds) <= std::hypot(a.ci90_s, b.ci90_s); }
+std::vector<std::size_t> tied_fastest(std::span<const PairedMedian> medians, std::span<const std::optional<bool>> fused) {
+  std::optional<std::size_t> fastest[2];
+  for (std::size_t i = 0; i < medians.size(); ++i) {
+    if (!fused[i] || !(medians[i].seconds > 0.0)) continue;
+    std::optional<std::size_t>& place = fastest[*fused[i] ? 1 : 0];
+    if (!place || medians[i].seconds < medians[*place].seconds) place = i;
+  }
+  if (!fastest[0] || !fastest[1]) return {};
+  const PairedMedian &a = medians[*fastest[0]], &b = medians[*fastest[1]];
+  if (std::abs(a.seconds - b.seconds) > std::hypot(a.ci90_s, b.ci90_s)) return {};
+  return {*fastest[0], *fastest[1]};
+}
 
 std::vector<PairedMedian> paired_medians(std::span<const Turns* const> cases, const Watch& watch) {
   std::vector<PairedMedian> medians(cases.size());

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -60,8 +61,9 @@ struct PairedMedian {
   double ci90_s = 0;  ///< half width of its 90 % interval
 };
 
-/// Whether the 90 % interval of their difference covers zero.
-[[nodiscard]] bool tied(const PairedMedian& a, const PairedMedian& b);
+/// The fastest unfused and the fastest fused of some cases, when the 90 % interval of their difference covers zero; else nothing. `fused`: of
+/// every case, empty where it is no candidate; nor are those without a median.
+[[nodiscard]] std::vector<std::size_t> tied_fastest(std::span<const PairedMedian> medians, std::span<const std::optional<bool>> fused);
 
 /// Medians of cases that took turns, without what slowed or sped up a whole round: every turn is divided by the
 /// median, over the round's turns that count, of time over the case's own median. So two of them differ by what the schedules differ by, and

@@ -128,9 +128,20 @@ TEST_CASE("where the fastest fused and the fastest unfused plan are tied, they a
   }
   CHECK(further[0] == further[1]);  // none, or one of each and as many
   CHECK(further[0].size() <= 1);
-  CHECK(tied({1.0, 0.3}, {1.5, 0.4}));
-  CHECK(tied({1.5, 0.4}, {1.0, 0.3}));
-  CHECK(!tied({1.0, 0.3}, {1.51, 0.4}));
+}
+
+TEST_CASE("the fastest fused and the fastest unfused case are tied where the interval of their difference covers zero") {
+  using Places = std::vector<std::size_t>;
+  const std::vector<std::optional<bool>> fused{true, false, std::nullopt, true, false};
+  const auto tied = [&](double last) {
+    const std::vector<PairedMedian> medians{{2.0, 0.3}, {3.0, 0.1}, {0.1, 0.1}, {1.0, 0.3}, {last, 0.4}};
+    return tied_fastest(medians, fused);
+  };
+  CHECK(tied(1.49) == Places{4, 3});
+  CHECK(tied(0.51) == Places{4, 3});
+  CHECK(tied(1.51) == Places{});
+  CHECK(tied(0.0) == Places{});  // no median: then the other one, which is slower
+  CHECK(tied_fastest(std::vector<PairedMedian>{{1.0, 0.3}, {1.0, 0.3}}, std::vector<std::optional<bool>>{true, true}) == Places{});
 }
 
 TEST_CASE("a case that cannot run says why, and the others go on") {
