@@ -178,7 +178,7 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   }
   if (scenario.plan.strategy == Strategy::row_fused) model.restart = model_value(machine, "switch_s").value;
   if (scenario.plan.skip && !split && !certified && (scenario.problem.gated || scenario.plan.strategy == Strategy::row_fused)) {
-    model.guess = model_value(machine, batch > 1 ? "guess_batch_s" : "guess_overhead_s").value;
+    model.guess = model_value(machine, batch > 2 ? "guess_batch_s" : "guess_overhead_s").value;
   }
   if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, scenario.problem.gated ? "unannounced_gated_s" : "unannounced_s").value;
   if (scenario.plan.skip && !split) model.lost_listed = model_value(machine, "skip_lost_share").value;

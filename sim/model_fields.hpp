@@ -38,9 +38,9 @@ inline constexpr ModelField kModelFields[] = {
     {"barrier_wait_s", "s", 1.5e-7},     // ... what a barrier between two products takes beyond one of an empty loop
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
     {"switch_s", "s", 7e-8},  // row_fused: reading goes on in the other matrix, per tile and change
-    {"unannounced_s", "s", 1.1e-7},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
+    {"unannounced_s", "s", 7e-8},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
     {"guess_overhead_s", "s", 1.7e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
-    {"guess_batch_s", "s", 2.8e-9},  // ... of more than one token
+    {"guess_batch_s", "s", 3.5e-9},  // ... of more than two tokens
     {"skip_lost_share", "1", 0.19},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
     {"unannounced_gated_s", "s", 4e-7},  // ... gated
     {"fused_lost_share", "1", 0.0045},  // row_fused, from main memory: of all weights, read from two matrices in turns
@@ -71,8 +71,8 @@ inline constexpr ModelField kModelFields[] = {
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.12},              // relative half width of what the equations leave out, 90 %, weights from main memory
     {"cache_error", "1", 0.14},        // the same of weights in a cache
-    {"gap_error", "1", 0.004},         // of the difference of two schedules that share most of their terms: beyond it a sign is right in 3 of 5 cases
-    {"cache_gap_error", "1", 0.004},   // ... weights in a cache
+    {"gap_error", "1", 0.0065},         // of the difference of two schedules that share most of their terms: beyond it a sign is right in 2 of 3 cases
+    {"cache_gap_error", "1", 0.0065},   // ... weights in a cache
     {"unlike_error", "1", 0.03},       // ... of two that share few
 };
 

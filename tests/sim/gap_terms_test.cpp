@@ -89,6 +89,8 @@ TEST_CASE("who asks early for open rows finds out early which they are") {
   problem.batch = 4;
   CHECK(test::within(more(Strategy::unfused, true, "guess_batch_s"), 128e-6, 1e-9));
   CHECK(more(Strategy::unfused, true) == 0.0);
+  problem.batch = 2;
+  CHECK(test::within(more(Strategy::unfused, true), 128e-6, 1e-9));
 }
 
 TEST_CASE("more tokens than a kernel takes at once go over the rows again; certificates of several tokens") {
