@@ -128,7 +128,7 @@ class ProductSink {
     const auto type = static_cast<std::size_t>(layer_.dtype());
     if (dot) {
       kernels_.dot[type]({list, next, asked, x_, width, x_, batch_, width, true, true, nullptr, sums_, nullptr, nullptr, 0, 0, 0, false, nullptr,
-                          cold_, kStyle});
+                          cold_});
     } else {
       kernels_.add[type]({list, next, asked, coefficients_, y_, y_stride, batch_, width, nullptr, 0, width, cold_, kStyle});
     }

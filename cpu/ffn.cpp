@@ -297,13 +297,15 @@ Status Ffn::run(std::span<const float> x, std::span<float> y, std::span<std::uin
     s.queues[phase].reset(item_count(s.plan, s.shape, kind), s.backwards, kind != Phase::reduce && s.parts_can_be_cut());
   }
   const bool from_memory = s.reads_memory();
+  // Dense layers all take the same time.
+  const void* const like = s.plan.skip || s.plan.strategy == Strategy::certified ? static_cast<const void*>(s.weights) : &s;
   const RunContext run{*s.weights, s.plan, s.problem, s.shape, *s.kernels, s.workspace, y.data(),
                        active_mask.empty() ? nullptr : active_mask.data(), s.certificate.get(), s.residual.get(), s.certify, s.exact_mask,
                        &integer_kernels_for(s.report.isa), &restored_kernels_for(s.report.isa), from_memory,
-                       from_memory ? s.styles.style() : RequestStyle::slow_memory};
+                       from_memory ? s.styles.style(like) : RequestStyle::slow_memory};
   const auto begin = std::chrono::steady_clock::now();
   s.plan.launch == Launch::one_region ? s.run_one_region(run) : s.run_region_per_phase(run);
-  if (from_memory) s.styles.took(std::chrono::steady_clock::now() - begin);
+  if (from_memory) s.styles.took(like, std::chrono::steady_clock::now() - begin);
   s.report.statistics = Statistics{};
   for (const Statistics& worker : s.statistics) s.report.statistics += worker;
   if (s.trace != nullptr) s.finish_trace();

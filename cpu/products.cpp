@@ -55,7 +55,7 @@ void run_rows(void (*kernel)(const DotRows&), const DotRows& a, const RowList& r
   float* const partials = a.partials == nullptr || a.places != nullptr ? a.partials : a.partials + sums * kAccumulators;
   kernel({rows, next, asked_bytes, a.x, a.x_stride, a.packed_x, a.batch, a.k, a.first, a.last, partials, a.sums + sums,
           a.absolute_sums == nullptr ? nullptr : a.absolute_sums + sums, a.scales, a.scale_stride, a.group, a.k_begin, a.running,
-          a.places == nullptr ? nullptr : a.places + begin, a.from_memory, a.style});
+          a.places == nullptr ? nullptr : a.places + begin, a.from_memory});
 }
 
 void run_rows(void (*kernel)(const AddRows&), const AddRows& a, const RowList& rows, index_t begin, const RowList& next, index_t asked_bytes) {
@@ -144,8 +144,7 @@ void TileSink::dot_floats(Matrix matrix, const RowList& rows, KRange k, float* p
                      k.begin,
                      judges_again_,
                      tile_.places,
-                     run_.from_memory,
-                     run_.style};
+                     run_.from_memory};
   const auto type = static_cast<std::size_t>(run_.weights.dtype());
   run_kernel((absolute_sums != nullptr ? run_.kernels.dot_streams : run_.kernels.dot)[type], args);
 }

@@ -5,55 +5,73 @@
 // but the time that calls take. Requests never change a bit nor a count, so the executor may try.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 
 #include "kernels/kernel_table.hpp"
 
 namespace signsplit::cpu {
 
-/// Compares the two styles by whole calls, in pairs of one call each, and keeps the one that wins six or more of eight until the next
-/// trial. Wins in place of mean times, because now and then a call takes a multiple of the time of the others.
+/// Compares the two styles in pairs of calls on like layers, one of each: many at the beginning, then one now and then. The style that was
+/// faster gains by how much it was, within limits, because now and then a call takes a multiple of the time of the others, and the other
+/// loses it: so it is given up where the other wins for some time. Wins alone, whatever they measure, found 3 % too late: a call differs by as much
+/// from the one before.
 class StyleChooser {
  public:
-  static constexpr int kPairs = 8, kLeadToChange = 4;
-  /// Between two trials. In the 16 calls of a trial the style that is worse by 6 % costs 3 %, so 0.1 % of all time.
-  static constexpr int kCallsKept = 401;
+  static constexpr int kFirstPairs = 16;
+  /// Between two pairs later: the style that is worse by 6 % then costs 0.15 % of all time.
+  static constexpr int kCallsBetween = 19;
+  /// A layer that does not come again for so many calls is not waited for.
+  static constexpr int kPatience = 256;
+  /// Of the time of a call, in thousandths: what a pair counts at most, and what a style can have.
+  static constexpr int kMostOfPair = 50, kMost = 200;
 
-  /// Of the call that comes.
-  [[nodiscard]] RequestStyle style() const {
-    if (call_ >= 2 * kPairs) return kept_;
-    return (call_ % 2 == 0) == fast_first(call_ / 2) ? RequestStyle::fast_memory : RequestStyle::slow_memory;
+  /// Of the call that comes. `layer`: the same for calls that should take the same time.
+  [[nodiscard]] RequestStyle style(const void* layer) const {
+    const RequestStyle kept = gained_ > 0 ? RequestStyle::fast_memory : RequestStyle::slow_memory;
+    if (layer_ != nullptr) return layer == layer_ ? other(first_style()) : kept;
+    return calls_ == 0 ? first_style() : kept;
   }
 
-  /// How long the call in that style took.
-  void took(std::chrono::nanoseconds duration) {
-    if (call_ < 2 * kPairs) {
-      if (call_ % 2 == 0) {
-        first_of_pair_ = duration;
-      } else {
-        const bool first_won = first_of_pair_ < duration;  // of two that take the same time the second wins: each style is that in four pairs
-        fast_lead_ += first_won == fast_first(call_ / 2) ? 1 : -1;
+  /// How long that call took.
+  void took(const void* layer, std::chrono::nanoseconds duration) {
+    if (layer_ != nullptr && layer == layer_) {
+      end_pair(duration);
+    } else if (layer_ != nullptr) {
+      if (++calls_ == kPatience) {
+        layer_ = nullptr;
+        calls_ = 0;
       }
+    } else if (calls_ == 0) {
+      layer_ = layer;
+      first_took_ = duration;
+    } else {
+      --calls_;
     }
-    ++call_;
-    if (call_ == 2 * kPairs) end_trial();
-    if (call_ == 2 * kPairs + kCallsKept) call_ = 0;
   }
 
  private:
-  /// Layers that differ and come in turns must not always meet the same style: the order of pairs follows no period of 2, 4 or 8.
-  static bool fast_first(int pair) { return (0b01101001 >> pair & 1) != 0; }
+  static RequestStyle other(RequestStyle style) {
+    return style == RequestStyle::fast_memory ? RequestStyle::slow_memory : RequestStyle::fast_memory;
+  }
+  /// Pairs begin with an even call of all, then with an odd one, and so on: in four pairs each style is twice the first, and twice even. A caller may
+  /// do something else before every second call.
+  [[nodiscard]] RequestStyle first_style() const { return pairs_ / 2 % 2 == 0 ? RequestStyle::fast_memory : RequestStyle::slow_memory; }
 
-  void end_trial() {
-    if (fast_lead_ >= kLeadToChange) kept_ = RequestStyle::fast_memory;
-    if (fast_lead_ <= -kLeadToChange) kept_ = RequestStyle::slow_memory;
-    fast_lead_ = 0;
+  void end_pair(std::chrono::nanoseconds second_took) {
+    const auto first = static_cast<double>(first_took_.count()), second = static_cast<double>(second_took.count());
+    const double by = std::clamp(2000.0 * (second - first) / std::max(first + second, 1.0), -1.0 * kMostOfPair, 1.0 * kMostOfPair);  // the first was faster
+    gained_ = std::clamp(gained_ + (first_style() == RequestStyle::fast_memory ? by : -by), -1.0 * kMost, 1.0 * kMost);
+    ++pairs_;
+    layer_ = nullptr;
+    calls_ = pairs_ < kFirstPairs ? 1 : kCallsBetween;
   }
 
-  RequestStyle kept_ = RequestStyle::slow_memory;
-  int call_ = 0;       // since the trial began
-  int fast_lead_ = 0;  // pairs that the style for fast memory has won, less those that it has lost
-  std::chrono::nanoseconds first_of_pair_{};
+  const void* layer_ = nullptr;  // of the pair whose second call is waited for; null: of none
+  std::chrono::nanoseconds first_took_{};
+  unsigned pairs_ = 0;
+  int calls_ = 0;       // that were waited for the second; or are still to come before the first
+  double gained_ = 0.0;  // by the style for fast memory, in thousandths of a call; the other has lost it
 };
 
 }  // namespace signsplit::cpu

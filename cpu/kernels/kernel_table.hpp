@@ -69,8 +69,7 @@ struct DotRows {
   index_t k_begin;              ///< element of the row at which the K tile begins
   bool running = false;         ///< one token: sums after every K tile, of what was added by then
   const std::uint32_t* places = nullptr;  ///< one token: [row_count], partials of row i are at [places[i]]; null: at [i]
-  bool from_memory = false;     ///< one token: the rows are not expected in a cache
-  RequestStyle style = RequestStyle::slow_memory;
+  bool from_memory = false;     ///< one token, or rows in order (in_row_order): they are not expected in a cache
 };
 
 /// Lays x out in the order in which dot reads it for several tokens. Once per run.
@@ -94,7 +93,7 @@ struct AddRows {
   index_t group;                ///< int8: rows that share a row of scales; 0: all
   index_t scale_stride;         ///< int8: elements from one row of scales to the next
   bool from_memory = false;     ///< one token: the rows are not expected in a cache
-  RequestStyle style = RequestStyle::slow_memory;
+  RequestStyle style = RequestStyle::slow_memory;  ///< 4 tokens, rows in order
 };
 
 /// One addition of the tree over the parts: into += from.

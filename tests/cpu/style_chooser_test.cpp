@@ -17,16 +17,20 @@ using cpu::RequestStyle;
 using cpu::StyleChooser;
 using std::chrono::nanoseconds;
 
-constexpr int kTrial = 2 * StyleChooser::kPairs, kRound = kTrial + StyleChooser::kCallsKept;
+constexpr int kFirst = 3 * StyleChooser::kFirstPairs, kRound = 2 + StyleChooser::kCallsBetween;
+constexpr int kWorstPairs = StyleChooser::kMost / StyleChooser::kMostOfPair;  // that take from a style all that it can have
 
-/// Makes `calls` calls, the n-th of which takes time(style, n), and says how many of them were in the style for fast memory.
+/// Makes `calls` calls on `layers` layers in turns, the n-th of which takes time(style, n), and says how many of them were in the style for
+/// fast memory.
 template <class Time>
-int fast_calls(StyleChooser& chooser, int calls, Time&& time) {
+int fast_calls(StyleChooser& chooser, int calls, Time&& time, int layers = 1) {
+  static const char layer[64] = {};
   int fast = 0;
   for (int n = 0; n < calls; ++n) {
-    const RequestStyle style = chooser.style();
+    const void* const of_call = &layer[n % layers];
+    const RequestStyle style = chooser.style(of_call);
     fast += style == RequestStyle::fast_memory ? 1 : 0;
-    chooser.took(nanoseconds(time(style, n)));
+    chooser.took(of_call, nanoseconds(time(style, n)));
   }
   return fast;
 }
@@ -35,61 +39,75 @@ int fast_calls(StyleChooser& chooser, int calls, Time&& time) {
 int when_fast(RequestStyle style, int) { return style == RequestStyle::fast_memory ? 970 : 1000; }
 int when_slow(RequestStyle style, int) { return style == RequestStyle::fast_memory ? 1600 : 1500; }
 
-TEST_CASE("the faster style is kept from the first trial on, and a trial is half of each") {
+TEST_CASE("the faster style is taken from the first pair on, but for a pair now and then") {
   StyleChooser fast, slow;
-  CHECK(fast_calls(fast, kTrial, when_fast) == StyleChooser::kPairs);
-  CHECK(fast_calls(fast, StyleChooser::kCallsKept, when_fast) == StyleChooser::kCallsKept);
-  CHECK(fast_calls(slow, kTrial, when_slow) == StyleChooser::kPairs);
-  CHECK(fast_calls(slow, StyleChooser::kCallsKept, when_slow) == 0);
+  CHECK(fast_calls(fast, kFirst, when_fast) == 2 * StyleChooser::kFirstPairs);
+  CHECK(fast_calls(fast, 50 * kRound, when_fast) == 50 * (kRound - 1));
+  CHECK(fast_calls(slow, kFirst, when_slow) == StyleChooser::kFirstPairs);
+  CHECK(fast_calls(slow, 50 * kRound, when_slow) == 50);
 }
 
-TEST_CASE("memory that changes is followed at the next trial, both ways") {
-  StyleChooser chooser;
+TEST_CASE("memory that changes is followed, both ways, and not for a few bad pairs") {
   for (int turn = 0; turn < 3; ++turn) {
-    fast_calls(chooser, kRound, when_fast);
-    CHECK(fast_calls(chooser, kRound, when_slow) == StyleChooser::kPairs);
-    CHECK(fast_calls(chooser, kRound, when_fast) == StyleChooser::kPairs + StyleChooser::kCallsKept);
+    StyleChooser chooser;
+    fast_calls(chooser, kFirst + turn * kRound, when_fast);
+    fast_calls(chooser, (kWorstPairs - 1) * kRound, when_slow);
+    CHECK(fast_calls(chooser, kRound, when_fast) == kRound - 1);
+    fast_calls(chooser, (kWorstPairs + 1) * kRound, when_slow);
+    CHECK(fast_calls(chooser, 10 * kRound, when_slow) == 10);
+    fast_calls(chooser, 10 * kRound, when_fast);
+    CHECK(fast_calls(chooser, 10 * kRound, when_fast) == 10 * (kRound - 1));
   }
 }
 
-TEST_CASE("styles that take the same time change nothing") {
-  const auto same = [](RequestStyle, int) { return 1000; };
-  StyleChooser chooser;
-  fast_calls(chooser, kRound, when_fast);
-  CHECK(fast_calls(chooser, kRound, same) == StyleChooser::kPairs + StyleChooser::kCallsKept);
-  StyleChooser fresh;
-  CHECK(fast_calls(fresh, kRound, same) == StyleChooser::kPairs);
-}
-
-TEST_CASE("five wins of eight are not enough") {
-  StyleChooser chooser;
-  const auto five = [](RequestStyle style, int n) { return (style == RequestStyle::fast_memory) == (n / 2 < 5) ? 970 : 1000; };
-  fast_calls(chooser, kTrial, five);
-  CHECK(fast_calls(chooser, StyleChooser::kCallsKept, five) == 0);
-}
-
-TEST_CASE("two calls that take ten times as long change nothing, whichever they are") {
-  for (int first = 0; first < kTrial; ++first) {
+TEST_CASE("calls that take ten times as long change nothing, whichever they are") {
+  for (int first = 0; first < 3 * kRound; ++first) {
     for (int second = 0; second < first; ++second) {
       CAPTURE(first);
       CAPTURE(second);
       StyleChooser chooser;
-      fast_calls(chooser, kTrial, [=](RequestStyle style, int n) { return when_fast(style, n) * (n == first || n == second ? 10 : 1); });
-      CHECK(fast_calls(chooser, StyleChooser::kCallsKept, when_fast) == StyleChooser::kCallsKept);
+      fast_calls(chooser, kFirst, when_fast);
+      fast_calls(chooser, 3 * kRound, [=](RequestStyle style, int n) { return when_fast(style, n) * (n == first || n == second ? 10 : 1); });
+      CHECK(fast_calls(chooser, kRound, when_fast) == kRound - 1);
     }
   }
 }
 
-TEST_CASE("layers of unlike cost that take turns pass for no style") {
-  for (const int period : {2, 4, 8}) {
-    for (int costs = 0; costs < 1 << period; ++costs) {  // which of them are dear
+TEST_CASE("the better style is found however much layers that take turns differ") {
+  for (const int layers : {2, 3, 5, 8, 64}) {
+    CAPTURE(layers);
+    StyleChooser fast, slow;
+    const int calls = (layers + 2) * (StyleChooser::kFirstPairs + 1);
+    fast_calls(fast, calls, [=](RequestStyle style, int n) { return when_fast(style, n) * (1 + n % layers); }, layers);
+    CHECK(fast_calls(fast, kRound, when_fast, layers) >= kRound - 2);
+    fast_calls(slow, calls, [=](RequestStyle style, int n) { return when_slow(style, n) * (1 + n % layers); }, layers);
+    CHECK(fast_calls(slow, kRound, when_slow, layers) <= 2);
+  }
+}
+
+TEST_CASE("to be the first of a pair, or every second call of all, is no gain and no loss") {
+  for (const int period : {2, 3}) {  // pairs begin with every third call, at first
+    for (int dear = 0; dear < period; ++dear) {
       CAPTURE(period);
-      CAPTURE(costs);
-      StyleChooser chooser;
-      fast_calls(chooser, kTrial, [=](RequestStyle, int n) { return (costs >> n % period & 1) != 0 ? 1500 : 1000; });
-      CHECK(fast_calls(chooser, StyleChooser::kCallsKept, [](RequestStyle, int) { return 1000; }) == 0);
+      CAPTURE(dear);
+      StyleChooser fast, slow;
+      const auto turns = [=](RequestStyle, int n) { return n % period == dear ? 1200 : 1000; };
+      fast_calls(fast, kFirst, turns);
+      fast_calls(slow, kFirst, turns);
+      fast_calls(fast, kRound, when_fast);
+      fast_calls(slow, kRound, when_slow);
+      CHECK(fast_calls(fast, kRound, when_fast) == kRound - 1);
+      CHECK(fast_calls(slow, kRound, when_slow) == 1);
     }
   }
+}
+
+TEST_CASE("a layer that does not come again is waited for only so long") {
+  StyleChooser chooser;
+  const char gone = 0;
+  chooser.took(&gone, nanoseconds(1));
+  fast_calls(chooser, StyleChooser::kPatience, when_fast);
+  CHECK(fast_calls(chooser, kFirst, when_fast) == 2 * StyleChooser::kFirstPairs);
 }
 
 TEST_CASE("both styles add rows with the same bits, in one piece and apart, whatever is read next") {
