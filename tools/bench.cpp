@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "signsplit/reference.hpp"
 #include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
 #include "tools/cpu_options.hpp"
@@ -296,7 +297,9 @@ void print_table(const Bench& bench, const MeasureResult& measured, const Contex
     if (!one.detail.empty()) context.print("{}: {}\n", one.label, one.detail);
   }
   print_auto(bench, measured, context);
-  context.print("bits: against row_fused with the same parts; max ulp: against the exact result, rounded once\n");
+  const bool composite = has_composite(bench.choice.problem.activation);
+  context.print("bits: against row_fused with the same parts; max ulp: against the exact result, {}\n",
+                composite ? "rounded once" : "with z, h and y rounded once each");
 }
 
 /// What lossless means is checked in the run that times it: unfused and row_fused, with and without skip, have the bits of

@@ -57,7 +57,7 @@ struct CaseResult {
   Statistics statistics;          ///< of one call; all zero for a vendor
   std::uint64_t bytes = 0;        ///< weight bytes read by one call (vendor: its own copy of the dense layer)
   bool same_bits_as_row_fused = false;
-  std::uint64_t max_ulp = 0;      ///< against the composite reference
+  std::uint64_t max_ulp = 0;      ///< against the composite reference, or the staged one where that is not defined
   std::string detail;             ///< of a vendor: version, arithmetic, the kernels it chose
   std::string error;              ///< not empty: the case could not run, and why
 };
