@@ -135,7 +135,7 @@ double cache_end_of(const Machine& machine, int threads) {
 
 /// A matrix that is smaller than a huge page gets none from AlignedBuffer: more of its time goes into finding pages.
 constexpr index_t kHugePageBytes = AlignedBuffer::kHugePage;
-constexpr index_t kPageBytes = 4096;
+constexpr index_t kPageBytes = 4096, kApartBytes = 2048;
 
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;
@@ -180,9 +180,17 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   if (scenario.plan.skip && !split && !certified && (scenario.problem.gated || scenario.plan.strategy == Strategy::row_fused)) {
     model.guess = model_value(machine, batch > 2 ? "guess_batch_s" : "guess_overhead_s").value;
   }
+  if (scenario.plan.strategy == Strategy::row_fused && scenario.plan.skip && !scenario.problem.gated && batch <= 1.0) {
+    // What an early request of an open row of W2 gives and takes depends on who makes it: kernels of rows of kApartBytes and more ask for pieces.
+    const bool int8 = scenario.problem.dtype == DType::int8;
+    if (int8 && row_bytes >= kApartBytes) model.guess_wait = model.guess;
+    if (int8 && row_bytes < kApartBytes && scenario.residency == Residency::cold) model.guess = 0.0;
+    if (scenario.problem.dtype == DType::f32) model.down_restart = model_value(machine, "unasked_s").value;
+  }
   if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, scenario.problem.gated ? "unannounced_gated_s" : "unannounced_s").value;
   if (scenario.plan.skip && !split) model.lost_listed = model_value(machine, "skip_lost_share").value;
-  if (scenario.plan.strategy == Strategy::row_fused) model.lost_in_turns = model_value(machine, "fused_lost_share").value;
+  const bool asks = batch > 1 || dtype_bytes(scenario.problem.dtype) == 2;  // of f32 and int8 the processor's own prefetchers do as well in turns
+  if (scenario.plan.strategy == Strategy::row_fused && asks) model.lost_in_turns = model_value(machine, "fused_lost_share").value;
   if (certified) model.lost_survivors = model_value(machine, "survivor_lost_share").value;
   if (scenario.plan.skip && scenario.plan.strategy == Strategy::unfused && batch > 4 && row_bytes < kPageBytes) model.down_wait = model_value(machine, "batch_row_wait_s").value;
   const double further = static_cast<double>(further_blocks(scenario.problem.batch)) * model_value(machine, "further_block_s").value;
@@ -239,6 +247,7 @@ Demand up_demand(const Scenario& scenario, const Model& model, const Structure& 
   demand.misses = scenario.plan.strategy == Strategy::sign_split ? pieces : rows;
   if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.up_jumps);
   demand.busy_s += units * model.guess;
+  demand.waits_s = units * model.guess_wait;
   if (restores) demand.busy_s += refined * elements * model.element.restored;
   const double listed = gate_first && !certified ? std::max(0.0, read - units * row) : 0.0;  // rows of W1 that open gates ask for
   demand.lost_bytes = (model.lost_in_turns + model.lost_survivors) * read + model.lost_listed * listed;
@@ -268,7 +277,7 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   if (scenario.plan.strategy == Strategy::row_fused) demand.restarts = static_cast<double>(structure.down_jumps);
   if (scenario.plan.strategy == Strategy::unfused) demand.restarts = static_cast<double>(structure.tiles) / 2.0;
   demand.lost_bytes = (model.lost_in_turns + model.lost_listed) * demand.stream_bytes;
-  demand.waits_s = rows.pushed_new * model.down_wait;
+  demand.waits_s = rows.pushed_new * model.down_wait + static_cast<double>(structure.down_jumps) * model.down_restart;
   return demand;
 }
 

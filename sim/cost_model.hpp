@@ -38,6 +38,8 @@ struct Model {
   double cache_end = 0;  ///< bytes: working sets up to here come from caches alone
   bool returns = true;  ///< a call begins where the one before ended
   double parts = 1;
+  double guess_wait = 0;    ///< the same again where main memory serves the rows
+  double down_restart = 0;  ///< thread seconds per tile of product 2 from main memory
   double guess = 0;  ///< thread seconds per unit for finding out early which rows will be read
   /// Bytes' worth of time that main memory loses, share of the bytes: of rows read by a list, of two matrices read in turns, of a certificate's
   /// survivors.

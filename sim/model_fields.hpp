@@ -39,11 +39,12 @@ inline constexpr ModelField kModelFields[] = {
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
     {"switch_s", "s", 7e-8},  // row_fused: reading goes on in the other matrix, per tile and change
     {"unannounced_s", "s", 7e-8},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
+    {"unasked_s", "s", 8e-7},  // row_fused with skip, f32 of one token: the same, as its kernels ask for nothing
     {"guess_overhead_s", "s", 1.7e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
     {"guess_batch_s", "s", 3.5e-9},  // ... of more than two tokens
     {"skip_lost_share", "1", 0.19},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
     {"unannounced_gated_s", "s", 4e-7},  // ... gated
-    {"fused_lost_share", "1", 0.0045},  // row_fused, from main memory: of all weights, read from two matrices in turns
+    {"fused_lost_share", "1", 0.005},  // row_fused, from main memory: of all weights, read from two matrices in turns
     {"survivor_lost_share", "1", 0.12},  // certified: of the rows of the units that it leaves
     {"batch_row_wait_s", "s", 4e-8},  // unfused with skip, more than 4 tokens, rows below a page, from main memory: per row of product 2
     {"first_byte_s", "s", 1e-7},       // from the start of a phase to its first weights

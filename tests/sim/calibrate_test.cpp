@@ -134,7 +134,8 @@ TEST_CASE("the error of a gap is what plans that differ in being fused alone are
   const double off = width("gap_error", 0.1, 0.0);
   CHECK(off > 0.04);
   CHECK(off < 0.09);
-  CHECK(width("unlike_error", 0.1, 0.0) > kFloor);
+  CHECK(width("unlike_error", 0.1, 0.0) > 0.03);
+  CHECK(width("unlike_error", 0.0, 0.0) == 0.03);
   CHECK(width("cache_gap_error", 0.1, 0.0) < 0.5 * off);  // that of the other residency
   CHECK(width("cache_gap_error", 0.1, 0.0, Residency::warm) > 0.03);
   CHECK(width("gap_error", 0.1, 0.3) == kFloor);  // what measuring leaves open is no error of the model

@@ -48,6 +48,11 @@ TEST_CASE("what rows read by a list, and two matrices in turns, lose of main mem
   CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 2 * matrix, 1e-9));
   CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, true), 1.5 * matrix, 1e-9));
   CHECK(lost("fused_lost_share", Strategy::unfused, true) == 0.0);
+  problem.dtype = DType::f32;  // of which one token's kernels ask for nothing
+  CHECK(lost("fused_lost_share", Strategy::row_fused, false) == 0.0);
+  problem.batch = 2;
+  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 4 * matrix, 1e-9));
+  problem = dense(1024, 4096, DType::bf16);
   CHECK(test::within(lost("survivor_lost_share", Strategy::certified, true), 0.25 * matrix, 1e-9));
   CHECK(lost("survivor_lost_share", Strategy::row_fused, true) == 0.0);
   CHECK(lost("fused_lost_share", Strategy::row_fused, false, Residency::warm) < 2 * matrix);  // 16 MB: some of it from the cache
@@ -70,6 +75,26 @@ TEST_CASE("more than four tokens, short rows, skip: unfused waits for each row o
   CHECK(more(Strategy::unfused, true) == 0.0);
   problem.batch = 5, problem.d_model = 2048;  // rows of a page
   CHECK(more(Strategy::unfused, true) == 0.0);
+}
+
+TEST_CASE("early requests from main memory: f32 rows of one token are not asked for, short int8 rows cost nothing, longer ones stop the stream") {
+  const auto more = [&](const char* name, const Problem& problem, Strategy strategy, Residency residency = Residency::cold) {
+    Plan plan = two_parts(problem, strategy, true);
+    plan.hidden_tile = 256;  // eight tiles in each part
+    const auto time = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, residency).time_s; };
+    return time(sample_with({{name, 1e-6}})) - time(test::sample_machine());
+  };
+  Problem f32 = dense(1024, 4096);
+  CHECK(test::within(more("unasked_s", f32, Strategy::row_fused), 8e-6, 1e-9));
+  CHECK(more("unasked_s", f32, Strategy::unfused) == 0.0);
+  CHECK(more("unasked_s", dense(1024, 4096, DType::bf16), Strategy::row_fused) == 0.0);
+  f32.batch = 2;
+  CHECK(more("unasked_s", f32, Strategy::row_fused) == 0.0);
+  const double units = 4096 * 1e-6 / 2;
+  CHECK(more("guess_overhead_s", dense(1984, 4096, DType::int8), Strategy::row_fused) == 0.0);
+  CHECK(more("guess_overhead_s", dense(1984, 4096, DType::int8), Strategy::row_fused, Residency::warm) > 0.0);
+  CHECK(more("guess_overhead_s", dense(2048, 4096, DType::int8), Strategy::row_fused) > 1.001 * units);  // waits, and beside the stream as ever
+  CHECK(more("guess_overhead_s", dense(2048, 4096, DType::bf16), Strategy::row_fused) < 1.001 * units);
 }
 
 TEST_CASE("who asks early for open rows finds out early which they are") {

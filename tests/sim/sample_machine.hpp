@@ -41,7 +41,7 @@ inline sim::Machine sample_machine() {
   m.model["first_byte_s"] = assumed(0.0, "s");
   m.model["piece_overhead_s"] = m.model["push_batch_s"] = m.model["thread_wait_s"] = assumed(0.0, "s");
   m.model["gather_gap_rows"] = assumed(1e6, "1");
-  for (const char* name : {"push_overhead_s", "push_token_s", "streams_overhead_s", "streams_token_s", "piece_batch_s", "streams_batch_s", "redo_overhead_s", "row_overhead_s", "skip_overhead_s", "certify_overhead_s", "split_miss_s", "streams_miss_s", "batch_miss_s", "further_block_s", "certify_batch_s", "switch_s", "unannounced_s", "unannounced_gated_s", "guess_overhead_s", "guess_batch_s", "batch_row_wait_s", "survivor_s", "barrier_wait_s"}) m.model[name] = assumed(0.0, "s");
+  for (const char* name : {"push_overhead_s", "push_token_s", "streams_overhead_s", "streams_token_s", "piece_batch_s", "streams_batch_s", "redo_overhead_s", "row_overhead_s", "skip_overhead_s", "certify_overhead_s", "split_miss_s", "streams_miss_s", "batch_miss_s", "further_block_s", "certify_batch_s", "switch_s", "unannounced_s", "unannounced_gated_s", "guess_overhead_s", "guess_batch_s", "batch_row_wait_s", "unasked_s", "survivor_s", "barrier_wait_s"}) m.model[name] = assumed(0.0, "s");
   m.noise_cv = 0.01;
   return m;
 }
