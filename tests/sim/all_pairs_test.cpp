@@ -52,7 +52,7 @@ TEST_CASE("every machine answers for every model, in less than 10 ms of processo
         best_s = std::min(best_s, static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC);
         REQUIRE(decision.has_value());
         CHECK(decision->gap_s >= 0.0);
-        CHECK(answers >= 6);
+        CHECK(answers >= (closes_units(model.activation) ? 6 : 4));  // no certificates where no unit is ever closed
       }
       CHECK(best_s < 0.01);
     }
