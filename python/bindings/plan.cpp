@@ -55,8 +55,9 @@ Result<Plan> choose(const Problem& problem, const std::string& strategy_name, co
 
 std::string default_plan_json(index_t d_model, index_t d_ff, const std::string& activation, bool gated,
                               const std::string& strategy, const std::optional<std::string>& variant,
-                              const std::optional<std::string>& repair, bool skip) {
-  const Problem problem = value_or_raise(problem_of(d_model, d_ff, activation, gated));
+                              const std::optional<std::string>& repair, bool skip, index_t batch) {
+  Problem problem = value_or_raise(problem_of(d_model, d_ff, activation, gated));
+  problem.batch = batch;
   const Plan plan = value_or_raise(choose(problem, strategy, variant, repair, skip));
   raise_unless_ok(validate(plan, problem));
   return to_json(plan);
@@ -71,7 +72,8 @@ void validate_json(const std::string& plan, index_t d_model, index_t d_ff, const
 
 void bind_plan(nb::module_& module) {
   module.def("default_plan", &default_plan_json, nb::arg("d_model"), nb::arg("d_ff"), nb::arg("activation"),
-             nb::arg("gated"), nb::arg("strategy"), nb::arg("variant").none(), nb::arg("repair").none(), nb::arg("skip"));
+             nb::arg("gated"), nb::arg("strategy"), nb::arg("variant").none(), nb::arg("repair").none(), nb::arg("skip"),
+             nb::arg("batch"));
   module.def("validate_plan", &validate_json, nb::arg("plan"), nb::arg("d_model"), nb::arg("d_ff"), nb::arg("activation"),
              nb::arg("gated"));
   module.def("complete_plan", [](const std::string& text) { return to_json(value_or_raise(plan_from_json(text))); },

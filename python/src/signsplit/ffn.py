@@ -121,8 +121,9 @@ class FFN:
         variant: Optional[str] = None,
         repair: Optional[str] = None,
         skip: bool = False,
+        batch: int = 1,
     ) -> Plan:
-        """The default plan of a strategy for this layer."""
+        """The default plan of a strategy for this layer, for calls of `batch` tokens."""
         return Plan.default(
             self.shape,
             strategy,
@@ -131,6 +132,7 @@ class FFN:
             skip=skip,
             activation=self.activation,
             gated=self.gated,
+            batch=batch,
         )
 
     @overload
@@ -226,7 +228,7 @@ class FFN:
         planner: str,
     ) -> Plan:
         if not isinstance(strategy, Plan) and strategy != "auto":
-            return self.plan(strategy, variant=variant, repair=repair, skip=skip)
+            return self.plan(strategy, variant=variant, repair=repair, skip=skip, batch=max(len(first_call), 1))
         if variant is not None or repair is not None:
             raise ValueError("variant and repair go with strategy sign_split only")
         if isinstance(strategy, Plan):

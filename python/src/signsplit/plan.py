@@ -52,11 +52,12 @@ class Plan:
         skip: bool = False,
         activation: str = "relu",
         gated: bool = False,
+        batch: int = 1,
     ) -> Plan:
-        """The plan that `run` uses for a layer of `shape` (D, F). Depends on its arguments only, never on the machine."""
+        """The plan that `run` uses for a layer of `shape` (D, F) and calls of `batch` tokens. Depends on its arguments only, never on the machine."""
         d_model, d_ff = shape
         return Plan.from_json(
-            _native.default_plan(d_model, d_ff, activation, gated, strategy, variant, repair, skip)
+            _native.default_plan(d_model, d_ff, activation, gated, strategy, variant, repair, skip, batch)
         )
 
     @staticmethod
