@@ -342,7 +342,7 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
   std::vector<Trial> trials;
   for (const TrialLayer& layer : kTrialLayers) {
     const Problem problem = problem_of(layer);
-    const double budget_s = (layer.residency == kCold ? 0.6 : 0.46) * (quick ? 0.5 : 1.0);
+    const double budget_s = (layer.residency == kCold ? 0.42 : 0.32) * (quick ? 0.5 : 1.0);
     trials.push_back({layer.what, {problem, plans_for(problem), layer.active, layer.residency, threads, budget_s}});
   }
   return trials;
