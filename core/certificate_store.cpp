@@ -56,9 +56,21 @@ Result<std::shared_ptr<const Residual>> CertificateStore::get_residual(const Wei
   return io_error("not enough memory for the residual of a layer");
 }
 
-void CertificateStore::adopt(std::shared_ptr<const Certificate> certificate, std::shared_ptr<const Residual> residual) {
+Result<std::shared_ptr<CertificateStore>> CertificateStore::clone() const try {
   const std::lock_guard lock(state_->mutex);
-  state_->entries.push_back({std::move(certificate), std::move(residual)});
+  auto copy = std::make_shared<CertificateStore>();
+  for (const State::Entry& entry : state_->entries) {
+    Result<Certificate> certificate = entry.certificate->clone();
+    if (!certificate) return certificate.status();
+    State::Entry& cloned = copy->state_->entries.emplace_back(std::make_shared<const Certificate>(std::move(certificate).value()), nullptr);
+    if (entry.residual == nullptr) continue;
+    Result<Residual> residual = entry.residual->clone();
+    if (!residual) return residual.status();
+    cloned.residual = std::make_shared<const Residual>(std::move(residual).value());
+  }
+  return copy;
+} catch (const std::bad_alloc&) {
+  return io_error("not enough memory for the certificate of a layer");
 }
 
 Result<std::shared_ptr<const Certificate>> Weights::certificate(CertificateFormat format) const {

@@ -317,15 +317,17 @@ Result<Weights> Weights::clone() const try {
   copy.down_nonfinite_ = down_nonfinite_;
   copy.any_input_nonfinite_ = any_input_nonfinite_;
   copy.any_down_nonfinite_ = any_down_nonfinite_;
-  copy.certificates_ = std::make_shared<CertificateStore>();
+  Result<std::shared_ptr<CertificateStore>> certificates = certificates_->clone();
+  if (!certificates) return certificates.status();
+  copy.certificates_ = std::move(certificates).value();
   if (has_first_matrix()) return copy;
-  Result<Certificate> certificate = kept_certificate_->clone();
+  const CertificateFormat format = kept_certificate_->format();  // of which the store has both
+  auto certificate = copy.certificate(format);
   if (!certificate) return certificate.status();
-  Result<Residual> residual = kept_residual_->clone();
+  auto residual = copy.residual(format);
   if (!residual) return residual.status();
-  copy.kept_certificate_ = std::make_shared<const Certificate>(std::move(certificate).value());
-  copy.kept_residual_ = std::make_shared<const Residual>(std::move(residual).value());
-  copy.certificates_->adopt(copy.kept_certificate_, copy.kept_residual_);
+  copy.kept_certificate_ = std::move(certificate).value();
+  copy.kept_residual_ = std::move(residual).value();
   return copy;
 } catch (const std::bad_alloc&) {
   return io_error("not enough memory to copy a layer");

@@ -95,8 +95,8 @@ class CertificateStore {
   CertificateStore& operator=(const CertificateStore&) = delete;
   [[nodiscard]] Result<std::shared_ptr<const Certificate>> get(const Weights& weights, CertificateFormat format);
   [[nodiscard]] Result<std::shared_ptr<const Residual>> get_residual(const Weights& weights, CertificateFormat format);
-  /// Takes a pair that was built elsewhere.
-  void adopt(std::shared_ptr<const Certificate> certificate, std::shared_ptr<const Residual> residual);
+  /// All that was built, in memory of its own.
+  [[nodiscard]] Result<std::shared_ptr<CertificateStore>> clone() const;
 
  private:
   struct State;

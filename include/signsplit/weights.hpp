@@ -122,7 +122,7 @@ class Weights {
   /// Bytes of memory that the matrices, their scales, and plane and residual where they stand for one, take.
   [[nodiscard]] std::size_t stored_bytes() const noexcept;
 
-  /// A copy in memory of its own, or io_error when there is not enough memory.
+  /// A copy in memory of its own, with the certificates that were built; io_error: not enough memory.
   [[nodiscard]] Result<Weights> clone() const;
 
   /// Packs a layer. invalid_argument names the tensor and the rule when sizes do not fit together.
