@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 namespace signsplit::sim {
 namespace {
@@ -41,16 +42,24 @@ bool solve(std::vector<double>& a, std::vector<double>& b) {
 /// JᵀWJ and −JᵀWr of the weighted problem whose gradient is that of the robust one.
 void normal_equations(const Residuals& residuals, const std::vector<double>& at, const std::vector<double>& r, double scale,
                       std::vector<double>& matrix, std::vector<double>& right) {
+  constexpr std::size_t kManyParameters = 32;  // below, starting threads takes longer than what they do
   const std::size_t n = at.size(), m = r.size();
   std::vector<std::vector<double>> columns(n);
-  std::vector<double> moved = at;
+  std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic) if (n >= kManyParameters)
   for (std::size_t i = 0; i < n; ++i) {
     constexpr double kStep = 1e-6;
-    moved[i] = at[i] + kStep;
-    residuals(moved, columns[i]);
-    moved[i] = at[i];
-    for (std::size_t row = 0; row < m; ++row) columns[i][row] = (columns[i][row] - r[row]) / kStep;
+    try {
+      std::vector<double> moved = at;
+      moved[i] += kStep;
+      residuals(moved, columns[i]);
+      for (std::size_t row = 0; row < m; ++row) columns[i][row] = (columns[i][row] - r[row]) / kStep;
+    } catch (...) {
+#pragma omp critical(signsplit_least_squares)
+      failure = std::current_exception();
+    }
   }
+  if (failure) std::rethrow_exception(failure);
   matrix.assign(n * n, 0.0);
   right.assign(n, 0.0);
   for (std::size_t row = 0; row < m; ++row) {
@@ -67,7 +76,7 @@ void normal_equations(const Residuals& residuals, const std::vector<double>& at,
 
 }  // namespace
 
-LeastSquaresFit minimise(const Residuals& residuals, std::vector<double> at, double scale, int iterations) {
+LeastSquaresFit minimise(const Residuals& residuals, std::vector<double> at, double scale, int iterations, double least_gain) {
   std::vector<double> r, trial_r, matrix, right;
   residuals(at, r);
   double cost = robust_cost(r, scale), damping = 1e-2;
@@ -93,7 +102,7 @@ LeastSquaresFit minimise(const Residuals& residuals, std::vector<double> at, dou
       cost = robust_cost(r, scale);
       break;
     }
-    if (before - cost < 1e-9 * before) break;
+    if (before - cost < least_gain * before) break;
   }
   return {at, cost};
 }
