@@ -294,6 +294,12 @@ constexpr TrialLayer kTrialLayers[] = {
     {"main memory, small and gated", 704, 2976, kInt8, 2, gated, 0.2, kCold},
 };
 
+/// Layers that take longer get more time, if not as many rounds as small ones, whose medians are soon known.
+double budget_of(const TrialLayer& layer, const Problem& problem) {
+  constexpr double kSecondsPerByte = 2.3e-8;
+  return (layer.residency == kCold ? 0.35 : 0.22) + kSecondsPerByte * static_cast<double>(weight_bytes(problem));
+}
+
 Problem problem_of(const TrialLayer& layer) {
   Problem problem{.d_model = layer.d_model, .d_ff = layer.d_ff, .batch = layer.batch, .dtype = layer.dtype};
   problem.gated = layer.form == gated;
@@ -342,7 +348,7 @@ std::vector<Trial> trial_requests(int threads, bool quick) {
   std::vector<Trial> trials;
   for (const TrialLayer& layer : kTrialLayers) {
     const Problem problem = problem_of(layer);
-    const double budget_s = (layer.residency == kCold ? 0.42 : 0.32) * (quick ? 0.5 : 1.0);
+    const double budget_s = budget_of(layer, problem) * (quick ? 0.5 : 1.0);
     trials.push_back({layer.what, {problem, plans_for(problem), layer.active, layer.residency, threads, budget_s}});
   }
   return trials;
@@ -364,7 +370,8 @@ void fit_all(Machine& machine, const std::string& isa, const std::vector<Trial>&
     for (std::size_t i = 0; i < logarithms.size(); ++i) r.push_back((logarithms[i] - priors[i]) / kParameters[i].sigma);
   };
   constexpr double kOutlier = 2.0;  // standard deviations: beyond them the loss is linear
-  write_parameters(machine, isa, minimise(residuals, priors, kOutlier, 20).log_parameters);
+  constexpr double kLeastGain = 1e-5;  // half of the steps; what the other half gains is a hundredth of a residual
+  write_parameters(machine, isa, minimise(residuals, priors, kOutlier, 20, kLeastGain).log_parameters);
   fit_errors(machine, isa, trials);
 }
 

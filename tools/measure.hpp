@@ -14,6 +14,8 @@
 
 namespace signsplit::tools {
 
+struct MeasureResult;
+
 /// One case of a comparison: a plan of ours, or a vendor baseline by name ("onednn").
 struct CaseRequest {
   std::optional<Plan> plan = {};
@@ -40,6 +42,8 @@ struct MeasureOptions {
   bool check_results = true;      ///< compare with row_fused bit by bit and with the exact reference in ulps
   bool exact_reference = true;    ///< the second of these, which takes a second per token of a large layer
   std::function<Status()> before_timing = {};  ///< when all is set up, just before the first timed call
+  /// Asked when all is timed: whether to forget it and to time all once more, on the same layers, before_timing included. Empty: no.
+  std::function<bool(const MeasureResult&)> again = {};
   /// Whether the machine is still what it was just before the first timed call; asked between turns, every 2 ms and more. A turn counts
   /// when the answer just before it and the one just after it are yes; of cases that leave fewer than 3 such turns all count. Empty:
   /// all do.

@@ -137,9 +137,11 @@ class PredictionsFile {
   Json json_;
 };
 
-/// One measurement of a group, predicted as of now before its first timed call.
-Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
-                    PredictionsFile& file, const MeasureProgress& progress) {
+/// Measures a group, predicted as of now before its first timed call. Again, twice at most, while the machine is another one than was
+/// predicted for most of the measurement.
+Status measure_group(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
+                     PredictionsFile& file, const MeasureProgress& progress) {
+  constexpr int kMostRepeats = 2;
   std::vector<CaseRequest> requests;
   for (const Plan& plan : group.plans) requests.push_back({.plan = plan, .seldom = plan.strategy == Strategy::sign_split});
   for (const std::string& vendor : options.vendors) requests.push_back({std::nullopt, vendor});
@@ -156,22 +158,16 @@ Status measure_once(ValidationGroup& group, std::size_t index, const sim::Machin
     const bool with_memory = group.request.residency == sim::Residency::cold;
     measure_options.still = [&group, &options, with_memory] { return options.probe.still(group.reading, with_memory); };
   }
+  measure_options.again = [&group](const MeasureResult& measured) {
+    if (group.repeats == kMostRepeats || measured.turns_left_out <= kTooUnsteady) return false;
+    ++group.repeats;
+    return true;
+  };
   Result<MeasureResult> measured = measure(group.request.problem, group.request.active, requests, measure_options, progress);
   if (!measured) return measured.status();
   if (measured->cases.size() != requests.size()) return invalid_argument("the measurement lost a case");
   group.measured = std::move(*measured);
   return {};
-}
-
-/// Again, twice at most, while the machine is another one than was predicted for most of the measurement.
-Status measure_group(ValidationGroup& group, std::size_t index, const sim::Machine& machine, const ValidationOptions& options,
-                     PredictionsFile& file, const MeasureProgress& progress) {
-  constexpr int kMostRepeats = 2;
-  for (;;) {
-    if (Status status = measure_once(group, index, machine, options, file, progress); !status) return status;
-    if (group.repeats == kMostRepeats || group.measured.turns_left_out <= kTooUnsteady) return {};
-    ++group.repeats;
-  }
 }
 
 /// Measurements to go on with, or none yet; with the predictions written, or found to be the same.

@@ -112,6 +112,29 @@ TEST_CASE("a case of which little is asked takes a turn in the first three round
   }
 }
 
+TEST_CASE("what is timed again is timed on the same layer, and the last time counts") {
+  const Problem problem = small(1, false);
+  MeasureOptions options = quick();
+  options.min_rounds = 4;
+  int begun = 0;
+  options.before_timing = [&] {
+    ++begun;
+    return Status{};
+  };
+  std::vector<double> medians;
+  options.again = [&](const MeasureResult& measured) {
+    CHECK(measured.cases[0].samples == 4);  // never those of the times before
+    medians.push_back(measured.cases[0].median_s);
+    return medians.size() < 3;
+  };
+  const auto measured = measure(problem, 0.3, requests({default_plan(problem, Strategy::certified, true)}), options);
+  REQUIRE_MESSAGE(measured.ok(), measured.message());
+  CHECK(begun == 3);
+  REQUIRE(medians.size() == 3);
+  CHECK(measured->cases[0].median_s == medians.back());
+  CHECK(measured->cases[0].error == "");
+}
+
 TEST_CASE("where the fastest fused and the fastest unfused plan are tied, they alone take further turns") {
   const Problem problem = small(1, false);
   MeasureOptions options = quick();

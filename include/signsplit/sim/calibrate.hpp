@@ -12,6 +12,12 @@
 
 namespace signsplit::sim {
 
+struct TrialResult {
+  double median_s = 0, p10_s = 0, p90_s = 0;
+  Statistics statistics;
+  double paired_s = 0, paired_ci90_s = 0;  ///< median beside the other plans of the trial, without what slowed a whole round; 0: not known
+};
+
 /// Runs plans on one synthetic layer, in turns (A, B, C, A, B, C, ...), and returns what calls of each took, in the same order.
 /// unsupported: the executor has no such weights; the probe is left out. The simulator may not include an executor, so
 /// whoever calibrates hands one in.
@@ -23,11 +29,7 @@ struct TrialRequest {
   int threads = 1;
   double budget_s = 0.5;  ///< for all plans together
   std::function<bool()> still = {};  ///< asked between calls: a call counts when the machine was what it is just before and just after it
-};
-struct TrialResult {
-  double median_s = 0, p10_s = 0, p90_s = 0;
-  Statistics statistics;
-  double paired_s = 0, paired_ci90_s = 0;  ///< median beside the other plans of the trial, without what slowed a whole round; 0: not known
+  std::function<bool(const std::vector<TrialResult>&)> again = {};  ///< asked of what it would return: whether to time all once more, on the same layer
 };
 using TrialRunner = std::function<Result<std::vector<TrialResult>>(const TrialRequest&)>;
 
