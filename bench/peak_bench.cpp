@@ -167,18 +167,23 @@ __attribute__((noinline, target("avx512f"))) void multiply_int8_avx512(const std
   for (int c = 0; c < 8; ++c) asm volatile("" : : "v"(sum[c]));
 }
 
-/// Widen to 16 bits, multiply even and odd weights apart by the scale's integer, convert, FMA: fewer operations than with the scale as a float.
+/// Multiply every second byte by the scale's integer, shift the products up or mask the others, convert, FMA: fewer operations than with the scale
+/// as a float, and fewer for the two units that multiply than with weights widened to 16 bits.
 __attribute__((noinline, target("avx2,fma"))) void multiply_int8_avx2(const std::byte* data, index_t bytes) {
   __m256 sum[8], x = _mm256_set1_ps(0.5f);
-  const __m256i scale_of_even = _mm256_set1_epi32(200), scale_of_odd = _mm256_set1_epi32(200 << 16);
+  const __m256i scale_of_even = _mm256_set1_epi16(200), scale_of_odd = _mm256_set1_epi16(static_cast<short>(200 << 8)),
+                upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
 #pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) sum[c] = _mm256_setzero_ps();
   for (index_t i = 0; i < bytes; i += 64) {
 #pragma GCC unroll 8
-    for (int c = 0; c < 8; c += 2) {
-      const __m256i q = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(data + i + 8 * c)));
-      sum[c] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_madd_epi16(q, scale_of_even)), sum[c]);
-      sum[c + 1] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_madd_epi16(q, scale_of_odd)), sum[c + 1]);
+    for (int c = 0; c < 8; c += 4) {
+      const __m256i q = _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 8 * c));
+      const __m256i even = _mm256_maddubs_epi16(scale_of_even, q), odd = _mm256_maddubs_epi16(scale_of_odd, q);
+      sum[c] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_slli_epi32(even, 16)), sum[c]);
+      sum[c + 1] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_slli_epi32(odd, 16)), sum[c + 1]);
+      sum[c + 2] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_and_si256(even, upper)), sum[c + 2]);
+      sum[c + 3] = _mm256_fmadd_ps(x, _mm256_cvtepi32_ps(_mm256_and_si256(odd, upper)), sum[c + 3]);
     }
   }
 #pragma GCC unroll 8

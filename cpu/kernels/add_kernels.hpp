@@ -1,7 +1,7 @@
 // Product 2: rows of W2 added into y, j ascending, and the tree over the parts.
 #pragma once
 
-#include "int8_pairs.hpp"
+#include "int8_bytes.hpp"
 #include "read_ahead.hpp"
 #include "token_blocks.hpp"
 #include "weight_lanes.hpp"
@@ -234,8 +234,8 @@ void add_rows(const AddRows& a) {
     }
   }
   if (a.batch == 1) {
-    if constexpr (kScaled<T> && L::multiplies_pairs) {
-      if (add_pair_rows<L>(a)) return;
+    if constexpr (kScaled<T> && L::multiplies_bytes) {
+      if (add_bytes_rows<L>(a)) return;
     }
     return add_rows_of_token<L, T>(a);
   }

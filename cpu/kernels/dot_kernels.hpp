@@ -3,7 +3,7 @@
 #pragma once
 
 #include "dot_tokens.hpp"
-#include "int8_pairs.hpp"
+#include "int8_bytes.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -67,8 +67,8 @@ void dot_rows(const DotRows& a) {
     dot_rows_of_batch<L, T>(a);
     return;
   }
-  if constexpr (kScaled<T> && L::multiplies_pairs) {
-    if (!a.running && dot_pair_rows<L>(a)) return;
+  if constexpr (kScaled<T> && L::multiplies_bytes) {
+    if (dot_bytes_rows<L>(a)) return;
   }
   if constexpr (kFewInstructions<L, T>) {
     if (reads_unasked(a)) return dot_rows_unasked<L, T>(a);

@@ -50,38 +50,39 @@ struct LanesAvx2 {
   static vector load(const Int8* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
-  // Integer products of scales M and weights q, for int8_pairs.hpp: M of even and odd elements, each beside a 0.
-  static constexpr bool multiplies_pairs = true;
-  struct Multipliers {
+  // Products of bytes, for int8_bytes.hpp: M of even and odd elements, each beside a 0.
+  static constexpr bool multiplies_bytes = true;
+  struct ByteMultipliers {
     __m256i even, odd;
   };
-  static Multipliers multipliers(int m) { return {_mm256_set1_epi32(m & 0xffff), _mm256_set1_epi32(m << 16)}; }
-  /// Of 16 bfloat16 scales, each times `inverse`.
-  static Multipliers multipliers(const std::uint16_t* scales, float inverse) {
-    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales));
-    const __m256 even = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
-    const __m256 odd = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
-    const __m256 power = _mm256_set1_ps(inverse);
-    return {_mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(even, power)), _mm256_set1_epi32(0xffff)),
-            _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(odd, power)), 16)};
+  static ByteMultipliers byte_multipliers(std::uint32_t m) {
+    return {_mm256_set1_epi16(static_cast<short>(m)), _mm256_set1_epi16(static_cast<short>(m << 8))};
   }
-  static void multiply_pairs(const Int8* p, const Multipliers& m, vector& even, vector& odd) {
-    const __m256i q = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    even = _mm256_cvtepi32_ps(_mm256_madd_epi16(q, m.even));
-    odd = _mm256_cvtepi32_ps(_mm256_madd_epi16(q, m.odd));
+  static ByteMultipliers byte_multipliers(const std::uint16_t* even, const std::uint16_t* odd) {
+    return {_mm256_load_si256(reinterpret_cast<const __m256i*>(even)), _mm256_load_si256(reinterpret_cast<const __m256i*>(odd))};
   }
-  /// Elements 0, 2, ..., 14 and 1, 3, ..., 15 of two vectors, and back.
-  static void spread(vector low, vector high, vector& even, vector& odd) {
-    const __m256 a = low, b = high;
-    even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
-    odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+  /// Weights of 32 elements: in vector r those that are r modulo 4.
+  static void multiply_bytes(const Int8* p, const ByteMultipliers& m, vector (&out)[4]) {
+    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    const __m256i even = _mm256_maddubs_epi16(m.even, q), odd = _mm256_maddubs_epi16(m.odd, q);
+    out[0] = _mm256_cvtepi32_ps(_mm256_slli_epi32(even, 16));
+    out[2] = _mm256_cvtepi32_ps(_mm256_and_si256(even, upper));
+    out[1] = _mm256_cvtepi32_ps(_mm256_slli_epi32(odd, 16));
+    out[3] = _mm256_cvtepi32_ps(_mm256_and_si256(odd, upper));
   }
-  static void unspread(vector even, vector odd, vector& low, vector& high) {
-    const __m256 a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd);
-    low = _mm256_permute2f128_ps(a, b, 0x20);
-    high = _mm256_permute2f128_ps(a, b, 0x31);
+  /// The sum of vectors that multiply_bytes has ordered: folds 16, 8, 4, 2, 1.
+  static float fold_spread(const vector (&v)[4]) {
+    __m256d two[2];
+#pragma GCC unroll 2
+    for (int n = 0; n < 2; ++n) {
+      const __m256 a = v[2 * n], b = v[2 * n + 1];
+      two[n] = _mm256_castps_pd(_mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)));
+    }
+    __m256 all = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(two[0], two[1])), _mm256_castpd_ps(_mm256_unpackhi_pd(two[0], two[1])));
+    all = _mm256_add_ps(all, _mm256_permute_ps(all, 0xb1));
+    all = _mm256_add_ps(all, _mm256_permute_ps(all, 0x4e));
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
   }
-  static bool all_equal(vector a, vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) == 0xff; }
   static void store_aligned(float* p, vector v) { v.store_aligned(p); }
   static vector fma(vector a, vector b, vector c) { return xsimd::fma(a, b, c); }
   static vector add(vector a, vector b) { return a + b; }

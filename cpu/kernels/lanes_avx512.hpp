@@ -24,7 +24,7 @@ struct LanesAvx512 {
   static constexpr int batch_tokens = 8, accumulators = 24;
   static constexpr int dot_rows(int tokens) { return tokens > 4 ? 3 : tokens > 2 ? 1 : 2; }
   static constexpr int add_rows(int tokens) { return tokens > 4 ? 3 : 2; }
-  static constexpr bool multiplies_pairs = false;  // no gain: int8 waits for memory
+  static constexpr bool multiplies_bytes = false;  // no gain: int8 waits for memory
   static constexpr bool asks_next = true;
   static constexpr int stream_lanes = 64;                         // 4 + 4 accumulators
 

@@ -14,7 +14,7 @@ struct LanesScalar {
   static constexpr int batch_tokens = 1, accumulators = 64;
   static constexpr int dot_rows(int) { return 1; }
   static constexpr int add_rows(int) { return 1; }
-  static constexpr bool multiplies_pairs = false;  // int8_pairs.hpp
+  static constexpr bool multiplies_bytes = false;  // int8_bytes.hpp
   static constexpr bool asks_next = false;
   static constexpr int stream_lanes = 64;  // partials that one pass of the stream kernel holds in registers
 

@@ -56,9 +56,10 @@ TEST_CASE("unfused and row_fused give the canonical bits on every instruction se
 }
 
 /// One token, one part, every instruction set.
-void check_canonical(const Layer& layer, const std::vector<float>& x) {
+void check_canonical(const Layer& layer, const std::vector<float>& x, index_t hidden_tile = 256) {
   Plan plan = default_plan(layer.problem, Strategy::row_fused);
   plan.parts = 1;
+  plan.hidden_tile = hidden_tile;
   const std::vector<float> expected = canonical_ffn(layer, plan, x);
   for (const cpu::Isa isa : cpu::supported_isas()) {
     INFO(describe(layer.problem), " ", cpu::to_string(isa));
@@ -66,15 +67,55 @@ void check_canonical(const Layer& layer, const std::vector<float>& x) {
   }
 }
 
-TEST_CASE("int8: inputs and units that are not exact times the scales' power of two give the canonical bits") {
+TEST_CASE("int8: inputs and units so small or large that sums cannot be kept times a power of two give the canonical bits") {
   std::mt19937_64 rng(seed() + 7);
   for (const index_t group : {0, 64}) {
-    const Problem problem{200, 61, 1, DType::int8, {ActivationKind::relu}, false, group};
-    const Layer layer = gaussian_layer(problem, false, rng);
-    std::vector<float> x = gaussian_input(problem, rng);
-    for (float& v : x) v *= 0x1p-112f;
-    check_canonical(layer, x);
+    for (const float power : {0x1p-126f, 0x1p-116f, 0x1p70f, 0x1p108f}) {  // with the first, sums are subnormal
+      const Problem problem{200, 131, 1, DType::int8, {ActivationKind::relu}, false, group};
+      const Layer layer = gaussian_layer(problem, false, rng);
+      std::vector<float> x = gaussian_input(problem, rng);
+      for (float& v : x) v *= power;
+      INFO("x times ", power);
+      check_canonical(layer, x);
+    }
   }
+}
+
+TEST_CASE("int8: scales of many binades, and of 0, give the canonical bits") {
+  std::mt19937_64 rng(seed() + 9);
+  for (const index_t group : {0, 64}) {
+    for (const int binades : {3, 17, 70}) {  // with the last, too many for some kernels
+      const Problem problem{200, 131, 1, DType::int8, {ActivationKind::relu}, false, group};
+      Layer layer = gaussian_layer(problem, false, rng);
+      const auto vary = [&](std::vector<float>& m, std::vector<float>& scales, index_t length) {
+        std::vector<float> powers(scales.size());
+        for (std::size_t s = 0; s < scales.size(); ++s) {
+          powers[s] = rng() % 8 == 0 ? 0.0f : std::ldexp(1.0f, -static_cast<int>(rng() % static_cast<std::uint64_t>(binades)));
+        }
+        for (std::size_t i = 0; i < m.size(); ++i) m[i] *= layer.scale_of(powers, i, length);
+        for (std::size_t s = 0; s < scales.size(); ++s) scales[s] *= powers[s];
+      };
+      vary(layer.up, layer.up_scale, problem.d_model);
+      vary(layer.down, layer.down_scale, problem.d_ff);
+      std::vector<float> x = gaussian_input(problem, rng);
+      for (float& v : x) v *= 0x1p57f;
+      INFO("binades ", binades);
+      check_canonical(layer, x);
+    }
+  }
+}
+
+TEST_CASE("int8: units added to sums that are very large give the canonical bits") {
+  std::mt19937_64 rng(seed() + 10);
+  const Problem problem{200, 128, 1, DType::int8, {ActivationKind::relu}, false, 0};
+  Layer layer = gaussian_layer(problem, false, rng);
+  for (std::size_t i = 64 * 200; i < layer.up.size(); ++i) layer.up[i] *= 0x1p-60f;  // of the second tile
+  for (std::size_t j = 64; j < 128; ++j) layer.up_scale[j] *= 0x1p-60f;
+  for (float& v : layer.down) v *= 0x1p-20f;
+  for (float& v : layer.down_scale) v *= 0x1p-20f;
+  std::vector<float> x = gaussian_input(problem, rng);
+  for (float& v : x) v *= 0x1p108f;
+  check_canonical(layer, x, 64);
 }
 
 TEST_CASE("int8: subnormal scales give the canonical bits") {

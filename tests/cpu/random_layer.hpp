@@ -66,7 +66,7 @@ struct Layer {
           case DType::f32: put(i, m[i]); break;
           case DType::bf16: put(i, to_bf16(m[i])); break;
           case DType::f16: put(i, to_f16(m[i])); break;
-          case DType::int8: put(i, static_cast<std::int8_t>(std::rint(m[i] / scale_of(scales, i, length)))); break;
+          case DType::int8: put(i, static_cast<std::int8_t>(m[i] == 0.0f ? 0.0f : std::rint(m[i] / scale_of(scales, i, length)))); break;
         }
       }
       return out;
