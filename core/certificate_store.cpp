@@ -62,7 +62,8 @@ Result<std::shared_ptr<CertificateStore>> CertificateStore::clone() const try {
   for (const State::Entry& entry : state_->entries) {
     Result<Certificate> certificate = entry.certificate->clone();
     if (!certificate) return certificate.status();
-    State::Entry& cloned = copy->state_->entries.emplace_back(std::make_shared<const Certificate>(std::move(certificate).value()), nullptr);
+    copy->state_->entries.push_back({std::make_shared<const Certificate>(std::move(certificate).value()), nullptr});
+    State::Entry& cloned = copy->state_->entries.back();
     if (entry.residual == nullptr) continue;
     Result<Residual> residual = entry.residual->clone();
     if (!residual) return residual.status();
