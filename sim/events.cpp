@@ -240,7 +240,7 @@ std::vector<std::vector<Job>> product_jobs(Phase phase, const Scenario& scenario
 
 Result<Timeline> simulate(const Scenario& scenario, const Machine& machine, std::span<const std::uint8_t> open_units) {
   try {
-    if (is_gpu(machine)) return unsupported("simulate: level 2 is of CPUs (" + machine.name + " is a GPU)");
+    if (is_gpu(machine)) return unsupported("the event-driven model is of CPUs, and " + machine.name + " is a GPU");
     const Result<Prediction> level1 = predict(scenario, machine);  // checks everything, and counts the bytes
     if (!level1.ok()) return level1.status();
     if (!open_units.empty() && static_cast<index_t>(open_units.size()) != scenario.problem.d_ff) {

@@ -351,8 +351,10 @@ Result<Machine> parse_machine(std::string_view json, std::string_view file_name)
     return read_machine({&parsed, ""});
   } catch (const Refusal& refusal) {
     return corrupt_file(file + ": " + refusal.path + " " + refusal.rule);
-  } catch (const Json::exception& failure) {
-    return corrupt_file(file + ": not valid JSON: " + failure.what());
+  } catch (const Json::parse_error& failure) {
+    return corrupt_file(file + ": not JSON (at byte " + std::to_string(failure.byte) + ")");
+  } catch (const Json::exception&) {
+    return corrupt_file(file + ": not a machine profile");
   } catch (const std::exception& failure) {
     return io_error(file + ": " + failure.what());
   }

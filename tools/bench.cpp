@@ -1,6 +1,7 @@
 // signsplit bench: every schedule and every vendor baseline on one layer, interleaved, beside the read bandwidth.
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -107,7 +108,11 @@ Result<std::vector<CaseRequest>> chosen_cases(std::vector<CaseRequest> all, cons
     const std::size_t end = std::min(only.find(',', begin), only.size());
     const std::string name = only.substr(begin, end - begin);
     const auto found = std::find_if(all.begin(), all.end(), [&](const CaseRequest& request) { return label_of(request) == name; });
-    if (found == all.end()) return invalid_argument(fmt::format("--only '{}': no case is called '{}'", only, name));
+    if (found == all.end()) {
+      std::string known;
+      for (const CaseRequest& request : all) known += (known.empty() ? "" : ", ") + label_of(request);
+      return invalid_argument(fmt::format("--only '{}': no case is called '{}'; the cases are {}", only, name, known));
+    }
     chosen.push_back(*found);
     begin = end + 1;
   }
@@ -272,6 +277,11 @@ void print_auto(const Bench& bench, const MeasureResult& measured, const Context
   context.print("\n");
 }
 
+/// A million ulps is another number, of which the digits say nothing.
+std::string ulp_text(std::uint64_t ulp) {
+  return ulp < 1'000'000 ? fmt::format("{}", ulp) : fmt::format("{:.1e}", static_cast<double>(ulp));
+}
+
 void print_table(const Bench& bench, const MeasureResult& measured, const Context& context) {
   print_heading(bench, measured, context);
   std::vector<const CaseResult*> order;
@@ -290,7 +300,7 @@ void print_table(const Bench& bench, const MeasureResult& measured, const Contex
     context.print("{:<34} {:>10}  {:>10} – {:<10} {:>10} {:>8} {:>6} {:>10}\n", one->label, time_text(one->median_s),
                   time_text(one->p10_s), time_text(one->p90_s), bytes_text(static_cast<double>(one->bytes)),
                   percent_text(fraction_of_bandwidth(*one, measured)), one->same_bits_as_row_fused ? "same" : "other",
-                  one->max_ulp);
+                  ulp_text(one->max_ulp));
   }
   context.print("\n");
   for (const CaseResult& one : measured.cases) {

@@ -3,8 +3,7 @@
 
 #include <cmath>
 #include <memory>
-
-#include <fmt/ranges.h>
+#include <span>
 
 #include "tools/auto_plan.hpp"
 #include "tools/command.hpp"
@@ -75,8 +74,26 @@ void print_flips(const sim::Explanation& e, const Context& context) {
   }
 }
 
-void print_names(std::string_view what, const std::vector<std::string>& names, const Context& context) {
-  if (!names.empty()) context.print("{}: {}\n", what, fmt::join(names, ", "));
+/// Names with commas between, in indented lines of some 100 columns.
+void print_names(std::span<const std::string> names, const Context& context) {
+  std::string line;
+  for (const std::string& name : names) {
+    if (line.size() + name.size() > 100) {
+      context.print("  {},\n", line);
+      line.clear();
+    }
+    line += (line.empty() ? "" : ", ") + name;
+  }
+  context.print("  {}\n", line);
+}
+
+/// Those whose value is of no consequence. There are dozens that the gap does not depend on: a number for people, their names in JSON.
+void print_indifferent(const sim::Explanation& e, const Context& context) {
+  if (!e.no_flip.empty()) {
+    context.print("\nThese change the gap, but none of them, alone, turns the order round (1/1024 to 1024 times its value):\n");
+    print_names(e.no_flip, context);
+  }
+  if (!e.unused.empty()) context.print("{} other parameters do not matter here (--json lists them).\n", e.unused.size());
 }
 
 void print(const Question& question, const sim::Explanation& e, const Context& context) {
@@ -86,8 +103,7 @@ void print(const Question& question, const sim::Explanation& e, const Context& c
                 time_text(e.decision.uncertainty_s));
   print_terms(e, context);
   print_flips(e, context);
-  print_names("never turn it round", e.no_flip, context);
-  print_names("do not matter here", e.unused, context);
+  print_indifferent(e, context);
 }
 
 struct ExplainOptions {

@@ -95,6 +95,16 @@ void print_level(const Context& context, const sim::Machine& m, const sim::Cache
   if (level.latency_far_s) print_row(context, fmt::format("{} latency, far", level.name), *level.latency_far_s);
 }
 
+/// All have one source, which is told with the first.
+void print_read_bandwidth(const sim::Machine& m, const Context& context) {
+  std::string_view source = m.read_bandwidth_source;
+  for (const sim::BandwidthPoint& point : m.read_bandwidth) {
+    print_row(context, fmt::format("read {}, {} {}(s)", bytes_text(point.working_set_bytes), point.threads, worker(m)),
+              rate_text(point.bytes_per_s), m.read_bandwidth_kind, source);
+    source = "as above";
+  }
+}
+
 void print_machine(const sim::Machine& m, const Context& context) {
   context.print("{}: {}\n{}, {} {}(s), {} {}(s), {}{}\n\n", m.name, m.title, m.kind, m.units, unit(m), m.threads, worker(m), m.isa,
                 m.date.empty() ? "" : ", " + m.date);
@@ -102,10 +112,7 @@ void print_machine(const sim::Machine& m, const Context& context) {
   print_row(context, fmt::format("{}s that predictions assume", worker(m)), fmt::format("{}", m.threads), m.threads_from);
   print_row(context, "clock", fmt::format("{:.2f} GHz", m.clock_hz.value * 1e-9), m.clock_hz.kind, m.clock_hz.source);
   for (const sim::CacheLevel& level : m.levels) print_level(context, m, level);
-  for (const sim::BandwidthPoint& point : m.read_bandwidth) {
-    print_row(context, fmt::format("read {}, {} {}(s)", bytes_text(point.working_set_bytes), point.threads, worker(m)),
-              rate_text(point.bytes_per_s), m.read_bandwidth_kind, m.read_bandwidth_source);
-  }
+  print_read_bandwidth(m, context);
   print_costs(context, "barrier", m.barrier_s);
   print_costs(context, "fork and join", m.fork_join_s);
   for (const auto& [name, quantity] : m.figures) print_row(context, name, quantity);

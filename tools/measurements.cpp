@@ -154,7 +154,7 @@ Result<Measurements> read_measurements(const std::filesystem::path& file) {
   const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   try {
     const Json json = Json::parse(text);
-    if (json.at("format") != kFormat) refuse(std::string("\"format\" must be \"") + kFormat + "\"");
+    if (!json.is_object() || !json.contains("format") || json["format"] != kFormat) refuse(std::string("\"format\" must be \"") + kFormat + "\"");
     Measurements m;
     m.suite = json.at("suite").get<std::string>();
     m.date = json.at("date").get<std::string>();
@@ -165,6 +165,8 @@ Result<Measurements> read_measurements(const std::filesystem::path& file) {
     m.machine = std::move(*machine);
     for (const Json& group : json.at("groups")) m.groups.push_back(group_from(group));
     return m;
+  } catch (const Json::parse_error& error) {
+    return corrupt_file(fmt::format("{}: not JSON (at byte {})", name, error.byte));
   } catch (const std::exception& error) {
     return corrupt_file(name + ": " + error.what());
   }

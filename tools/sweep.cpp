@@ -161,6 +161,25 @@ void print_summary(std::span<const sim::SweepPoint> points, std::span<const sim:
   }
 }
 
+/// A letter for every verdict, a row for every shape: what there is room for on a screen; --html draws all.
+void print_maps(const sim::SweepRequest& request, std::span<const sim::SweepPoint> points, std::span<const sim::Machine> machines,
+                const Context& context) {
+  const std::size_t columns = request.actives.size(), rows = points.size() / std::max<std::size_t>(columns, 1);
+  if (columns < 2 || columns > 64 || rows > 40) return;
+  context.print("\nF fuse, u keep unfused, . too close to call; open units from {} (left) to {}\n", percent_text(request.actives.front()),
+                percent_text(request.actives.back()));
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto line = points.subspan(row * columns, columns);
+    const sim::SweepPoint& first = line.front();
+    std::string letters;
+    for (const sim::SweepPoint& point : line) {
+      letters += point.verdict == sim::Verdict::fuse ? 'F' : point.verdict == sim::Verdict::keep_unfused ? 'u' : '.';
+    }
+    context.print("{:<24} {:<5} batch {:<3} {:>12}  {}\n", machines[first.machine].name, to_string(first.dtype), first.batch,
+                  fmt::format("{}x{}", first.d_model, first.d_ff), letters);
+  }
+}
+
 Json points_json(std::span<const sim::SweepPoint> points, std::span<const sim::Machine> machines) {
   Json list = Json::array();
   for (const sim::SweepPoint& p : points) {
@@ -213,6 +232,7 @@ Result<ExitCode> sweep(const SweepOptions& options, const Context& context) {
   const Result<std::vector<sim::SweepPoint>> points = sim::sweep(*request, machines);
   if (!points) return points.status();
   print_summary(*points, machines, context);
+  print_maps(*request, *points, machines, context);
   if (const Status status = write_outputs(options, *request, *points, machines, context); !status) return status;
   return ExitCode::done;
 }

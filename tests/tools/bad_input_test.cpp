@@ -247,7 +247,7 @@ TEST_CASE("bad usage of the other commands") {
   for (const char* command : {"calibrate", "validate"}) refused({command, "--device", "cuda:99"}, "cuda:99");
   refused({"bench", "--shape", "64x64", "--device", "cuda:99"}, "cuda:99");
   refused({"bench", "--shape", "64x64", "--launch", "rocket"}, "rocket");
-  refused({"bench", "--shape", "64x64", "--only", "row_fused,loop"}, "'loop'");
+  refused({"bench", "--shape", "64x64", "--only", "row_fused,loop"}, "'loop'; the cases are unfused, unfused+skip, row_fused,");
   refused({"bench", "--shape", "64x64", "--rotation", "0"}, "--rotation '0'");
   refused({"bench", "--shape", "64x64", "--rotation", "1.5"}, "--rotation '1.5'");
   refused({"report", "--out", "r", "--device", "tpu"}, "--device 'tpu' must be cpu or cuda:N");
@@ -258,6 +258,7 @@ TEST_CASE("bad usage of the other commands") {
   refused({"validate", "--profile", "missing.json"}, "missing.json");
   refused({"validate", "--out", "no/such/p.json"}, "--out");
   refused({"models", "--json", "no/such/models.json"}, "--json");
+  refused({"trace", "--shape", "64x64", "--hardware", "h200", "--simulated-only", "--output", "t.json"}, "trace: the event-driven model is of CPUs, and h200 is a GPU");
 }
 
 TEST_CASE("hostile profiles") {
@@ -270,6 +271,22 @@ TEST_CASE("hostile profiles") {
     const Words words{"predict", "--shape", "64x64", "--hardware", "bad.json"};
     CHECK(broken_refusal(run_signsplit(scratch.path(), words), "bad.json") == "");
   }
+}
+
+TEST_CASE("files that are to be JSON and are not, or another JSON, are refused in our words, not the parser's") {
+  const ScratchDirectory scratch;
+  std::ofstream(scratch / "text.json") << "{\"a\": 1,\n  # }";
+  std::ofstream(scratch / "other.json") << "{\"a\": 1}";
+  std::ofstream(scratch / "list.json") << "[1]";
+  const Words predict{"predict", "--shape", "64x64", "--hardware"}, replay{"validate", "--replay"};
+  const auto refused = [&](Words words, const std::string& file, const std::string& fragment) {
+    words.push_back(file);
+    CHECK(broken_refusal(run_signsplit(scratch.path(), words), file + ": " + fragment) == "");
+  };
+  refused(predict, "text.json", "not JSON (at byte 12)");
+  refused(replay, "text.json", "not JSON (at byte 12)");
+  refused(predict, "other.json", "a is not a field of a profile");
+  for (const char* file : {"other.json", "list.json"}) refused(replay, file, "\"format\" must be");
 }
 
 TEST_CASE("predictions refuse activity that is none, or of another layer") {

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <sstream>
 
 #include "command_json.hpp"
 #include "command_runner.hpp"
@@ -76,6 +77,52 @@ TEST_CASE("sweep writes CSV, JSON and a page, with every point") {
   std::size_t cells = 0;
   for (std::size_t at = page.find("<rect"); at != std::string::npos; at = page.find("<rect", at + 1)) ++cells;
   CHECK(cells == 80);
+}
+
+TEST_CASE("explain names what can change the gap in short lines, and only counts the rest") {
+  const ScratchDirectory scratch;
+  const CommandResult result = run_signsplit(scratch.path(), {"explain", "--hardware", "h200", "--model", "opt-6.7b", "--json", "-"});
+  const Json json = Json::parse(result.out);
+  CHECK(json["unused"].size() > 20);
+  CHECK(result.err.find(std::to_string(json["unused"].size()) + " other parameters do not matter here") != std::string::npos);
+  for (const Json& name : json["no_flip"]) CHECK(result.err.find(name.get<std::string>()) != std::string::npos);
+  for (const Json& name : json["unused"]) CHECK(result.err.find(name.get<std::string>()) == std::string::npos);
+  std::istringstream lines(result.err);
+  for (std::string line; std::getline(lines, line);) CHECK(line.size() < 120);
+}
+
+TEST_CASE("sweep shows a letter for every point, and none where they would not fit a screen") {
+  const ScratchDirectory scratch;
+  const auto sweep = [&](const char* active) {
+    return run_signsplit(scratch.path(), {"sweep", "--shape", "512x2048,4096x16384", "--batch", "1,4", "--active", active, "--hardware",
+                                          "epyc-zen5-vm,epyc-turin-9355p", "--json", "-"});
+  };
+  const CommandResult result = sweep("0.01:1:13");
+  const Json points = Json::parse(result.out)["points"];
+  REQUIRE(points.size() == 2 * 2 * 2 * 13);
+  for (std::size_t row = 0; row < 8; ++row) {
+    std::string letters;
+    for (std::size_t i = 0; i < 13; ++i) letters += points[13 * row + i]["verdict"] == "fuse" ? 'F' : points[13 * row + i]["verdict"] == "keep unfused" ? 'u' : '.';
+    const Json& first = points[13 * row];
+    const std::string shape = std::to_string(first["d_model"].get<int>()) + "x" + std::to_string(first["d_ff"].get<int>());
+    bool shown = false;
+    std::istringstream lines(result.err);
+    for (std::string line; std::getline(lines, line);) {
+      shown = shown || (line.starts_with(first["machine"].get<std::string>() + " ") && line.ends_with(" " + shape + "  " + letters) &&
+                        line.find("batch " + std::to_string(first["batch"].get<int>()) + " ") != std::string::npos);
+    }
+    CHECK_MESSAGE(shown, shape, " ", letters);
+  }
+  for (const char* active : {"0.1", "0.01:1:65"}) CHECK(sweep(active).err.find("too close to call") == std::string::npos);
+}
+
+TEST_CASE("hardware tells the source of a bandwidth curve once") {
+  const ScratchDirectory scratch;
+  const CommandResult result = run_signsplit(scratch.path(), {"hardware", "h200", "--json", "-"});
+  const std::string source = Json::parse(result.out)["read_bandwidth"]["source"];
+  const std::size_t first = result.err.find(source);
+  CHECK(first != std::string::npos);
+  CHECK(result.err.find(source, first + 1) == std::string::npos);
 }
 
 TEST_CASE("trace writes a simulated and a measured timeline of every worker") {
