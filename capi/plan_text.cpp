@@ -17,8 +17,8 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 
 Status unknown(std::string_view text) {
   return invalid_argument("unknown plan \"" + std::string(text) +
-                          "\": expected unfused, row_fused or sign_split[/VARIANT[/REPAIR]], each with or without +skip, or "
-                          "the JSON of a plan");
+                          "\": expected unfused, row_fused, certified or sign_split[/VARIANT[/REPAIR]], each with or without "
+                          "+skip, or the JSON of a plan");
 }
 
 }  // namespace

@@ -98,6 +98,55 @@ TEST_CASE("C gives the same bits, the same mask and the same counters as C++") {
   }
 }
 
+TEST_CASE("gelu, gelu_tanh and silu by every name: the bits of C++, all units active, a staged reference and no other") {
+  const struct {
+    const char* name;
+    ActivationKind kind;
+    bool gated;
+  } cases[] = {{"gelu", ActivationKind::gelu, false},       {"geglu", ActivationKind::gelu, true},
+               {"silu", ActivationKind::silu, false},       {"swiglu", ActivationKind::silu, true},
+               {"gelu_tanh", ActivationKind::gelu_tanh, false}, {"geglu_tanh", ActivationKind::gelu_tanh, true}};
+  const std::vector<float> x = synthetic_input(kBatch, kD, seed());
+  for (const auto& [name, kind, gated] : cases) {
+    CAPTURE(name);
+    const SmallLayer layer = random_layer({.d = kD, .f = kF, .activation = {kind}, .gated = gated, .biased = true, .dtype = DType::f32});
+    signsplit_layer c = signsplit_layer_make(kD, kF, SIGNSPLIT_F32);  // not by to_string, as `create` would: the name is what is tested
+    c.activation = name;
+    c.up = layer.up.data(), c.down = layer.down.data(), c.gate = gated ? layer.gate.data() : nullptr;
+    c.up_bias = layer.up_bias.data(), c.down_bias = layer.down_bias.data(), c.gate_bias = gated ? layer.gate_bias.data() : nullptr;
+    signsplit_weights* handle = nullptr;
+    REQUIRE_MESSAGE(signsplit_weights_create(&c, &handle) == SIGNSPLIT_OK, last_error());
+    const Handle<signsplit_weights> weights(handle);
+    CHECK(std::string(signsplit_weights_activation(handle)) == name);
+
+    const Weights packed = layer.pack();
+    auto expected = cpu::Ffn::create(packed, default_plan(packed.problem(kBatch), Strategy::row_fused), kBatch);
+    REQUIRE(expected.ok());
+    std::vector<float> y(kOutputs);
+    REQUIRE(expected->run(x, y).ok());
+    for (const char* plan : {"row_fused", "unfused"}) {
+      const Output out = run(bind(handle, plan).get(), x);
+      CHECK(bits(out.y) == bits(y));
+      CHECK(out.active == std::vector<std::uint8_t>(kUnits, 1));
+    }
+    signsplit_ffn* ffn = nullptr;
+    for (const char* plan : {"sign_split", "certified"}) {
+      CHECK(signsplit_ffn_create(handle, kBatch, plan, 0, nullptr, &ffn) == SIGNSPLIT_INVALID_ARGUMENT);
+      CHECK_MESSAGE(last_error().find("is not defined for the activation " + std::string(name)) != std::string::npos, last_error());
+    }
+
+    const auto staged = reference(packed, x, kBatch, ReferenceMode::staged);
+    REQUIRE(staged.ok());
+    signsplit_reference* exact = nullptr;
+    REQUIRE(signsplit_reference_create(handle, SIGNSPLIT_STAGED, kBatch, x.data(), x.size(), 0, &exact) == SIGNSPLIT_OK);
+    const Handle<signsplit_reference> owner(exact);
+    CHECK(bits({signsplit_reference_h(exact), kUnits}) == bits(staged->h));
+    signsplit_reference* none = nullptr;
+    CHECK(signsplit_reference_create(handle, SIGNSPLIT_COMPOSITE, kBatch, x.data(), x.size(), 0, &none) == SIGNSPLIT_INVALID_ARGUMENT);
+    CHECK_MESSAGE(last_error().find("use staged for activation " + std::string(name)) != std::string::npos, last_error());
+  }
+}
+
 TEST_CASE("every instruction set and number of threads gives the same bits through C") {
   Handle<signsplit_weights> weights;
   REQUIRE(create(random_layer(kRelu), weights) == SIGNSPLIT_OK);

@@ -107,6 +107,21 @@ def fails(folder, error, message, layer=0):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("relu", "relu"),
+        ("relu2", "relu2"),
+        ("silu", "silu"),
+        ("gelu", "gelu"),
+        ("gelu_new", "gelu_tanh"),
+        ("gelu_pytorch_tanh", "gelu_tanh"),
+    ],
+)
+def test_names_of_activations(checkpoint, theirs, ours):
+    assert signsplit.FFN.from_hf(checkpoint({"activation_function": theirs}), 0).activation == ours
+
+
 @pytest.mark.parametrize("activation", ["gelu_10", "mish", "relu6"])
 def test_other_activations_are_refused(checkpoint, activation):
     message = f"config.json: activation_function {activation} is not supported by this version, which has relu, relu2"

@@ -1,5 +1,6 @@
 """The exact reference against rational numbers; bounds; distances."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -61,6 +62,26 @@ def test_smooth_activations_have_a_staged_reference_only(rng, kind):
         signsplit.reference(ffn, x)
     with pytest.raises(ValueError, match="sign_split is not defined for the activation " + kind["activation"]):
         ffn.run(x, "sign_split")
+
+
+SMOOTH = {
+    "gelu": lambda z: z / 2 * math.erfc(-z / math.sqrt(2)),
+    "gelu_tanh": lambda z: z / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+    "silu": lambda z: z / (1 + math.exp(-z)),
+}
+
+
+@pytest.mark.parametrize(("name", "gated_name"), [("gelu", "geglu"), ("gelu_tanh", "geglu_tanh"), ("silu", "swiglu")])
+def test_smooth_activations_are_the_functions_of_their_names(name, gated_name):
+    """One hidden unit of weight 1: z is x, and h the function of it, here in float64, whose roundings can move h by one ulp."""
+    x = np.linspace(-4, 4, 65, dtype=np.float32)[:, None]
+    one = np.ones((1, 1), np.float32)
+    for activation, gate in ((name, None), (gated_name, one)):
+        ffn = signsplit.FFN.from_arrays(one, one, gate, activation=activation)
+        assert ffn.activation == activation
+        expected = np.array([[SMOOTH[name](float(z)) * (1 if gate is None else float(z))] for z in x[:, 0]]).astype(np.float32)
+        assert signsplit.ulp_distance(signsplit.reference(ffn, x, "staged").h, expected).max() <= 1
+        assert signsplit.ulp_distance(ffn.run(x), expected).max() <= 1 + (gate is not None)  # two roundings
 
 
 def test_shapes_follow_x(rng):
