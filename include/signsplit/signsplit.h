@@ -154,7 +154,8 @@ SIGNSPLIT_API const char* signsplit_weights_activation(const signsplit_weights* 
 
 /* Plans are text: the name of a schedule or the JSON of a plan. NULL is "row_fused".
  *
- *   names   unfused, row_fused, sign_split, sign_split/VARIANT, sign_split/VARIANT/REPAIR, each with or without +skip
+ *   names   unfused, row_fused, sign_split, sign_split/VARIANT, sign_split/VARIANT/REPAIR, each with or without +skip;
+ *           certified (which skips always)
  *           VARIANT: interim, streams, telescoping, ignore;  REPAIR: selective, full, redo
  *   JSON    {"strategy": "row_fused", "parts": 8, ...}: the keys of signsplit_ffn_plan; missing keys have their defaults
  *

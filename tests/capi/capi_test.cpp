@@ -54,6 +54,7 @@ std::vector<Named> named_plans(const Problem& problem) {
   std::vector<Named> plans{{nullptr, default_plan(problem, Strategy::row_fused)},
                            {"unfused", default_plan(problem, Strategy::unfused)},
                            {"row_fused+skip", default_plan(problem, Strategy::row_fused, true)},
+                           {"certified", default_plan(problem, Strategy::certified, true)},
                            {"sign_split", default_plan(problem, Strategy::sign_split)},
                            {"sign_split/telescoping", default_sign_split_plan(problem, Variant::telescoping, Repair::none)},
                            {" {\"strategy\": \"row_fused\", \"parts\": 5, \"hidden_tile\": 7}", {}}};

@@ -188,7 +188,7 @@ class FFN:
 
         x is float32, C-contiguous for no copy; other layouts are converted, bfloat16 is widened, other types refused.
 
-        strategy   unfused, row_fused, sign_split, auto (the simulator chooses for this machine), or a Plan
+        strategy   unfused, row_fused, certified, sign_split, auto (the simulator chooses for this machine), or a Plan
         variant    of sign_split: interim (default), streams, telescoping (default when gated), ignore
         repair     of sign_split: selective (default), full, redo
         skip       do not read rows of W2 that nothing is added from; the same bits
