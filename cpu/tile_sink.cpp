@@ -3,58 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <type_traits>
 
 namespace signsplit::cpu {
-namespace {
-
-/// Loops that a compiler can turn into vectors: the kind of the activation is a constant in them.
-template <ActivationKind kKind>
-void open_units_of(float threshold, const float* pre, index_t count, std::uint8_t* open, float* h) {
-  const Activation a{kKind, threshold};
-  for (index_t i = 0; i < count; ++i) {
-    open[i] = is_open(a, pre[i]) ? 1 : 0;
-    h[i] = signsplit::activate(a, pre[i]);
-  }
-}
-
-/// loop(batch), as a constant for the usual batches: where a loop over the tokens is of unknown length, each unit costs 5 ns.
-template <class Loop>
-auto with_batch(index_t batch, Loop&& loop) {
-  switch (batch) {
-    case 1: return loop(std::integral_constant<index_t, 1>());
-    case 2: return loop(std::integral_constant<index_t, 2>());
-    case 4: return loop(std::integral_constant<index_t, 4>());
-    case 8: return loop(std::integral_constant<index_t, 8>());
-    case 16: return loop(std::integral_constant<index_t, 16>());
-    default: return loop(batch);
-  }
-}
-
-/// sums [units, batch] += values [units].
-void add_to_tokens(const float* values, index_t units, index_t batch, float* sums) {
-  with_batch(batch, [=](auto tokens) {
-    for (index_t i = 0; i < units; ++i) {
-      for (index_t b = 0; b < tokens; ++b) sums[i * tokens + b] += values[i];
-    }
-  });
-}
-
-/// Of `units` units, each with `batch` bytes that are 0 or 1, how many have a 1.
-index_t union_over_tokens(const std::uint8_t* open, index_t units, index_t batch) {
-  return with_batch(batch, [=](auto tokens) {
-    index_t sum = 0;
-    for (index_t i = 0; i < units; ++i) {
-      std::uint8_t any = 0;
-      for (index_t b = 0; b < tokens; ++b) any |= open[i * tokens + b];
-      sum += any;
-    }
-    return sum;
-  });
-}
-
-}  // namespace
-
 /// What two workers share of a part is counted with its beginning.
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
@@ -248,7 +198,7 @@ float TileSink::biased(Matrix matrix, index_t unit, float sum) const {
 void TileSink::add_bias(Matrix matrix, HiddenRange hidden, float* sums) const {
   const std::span<const float> bias = bias_of(matrix);
   if (bias.empty()) return;
-  add_to_tokens(bias.data() + hidden.begin, hidden.size(), run_.problem.batch, sums);
+  run_.kernels.add_bias(bias.data() + hidden.begin, hidden.size(), run_.problem.batch, sums);
 }
 
 bool TileSink::strict(index_t unit, index_t token) const {
@@ -302,19 +252,13 @@ void TileSink::open_smooth(index_t count) {
 /// Which of the first `count` pre-activations of an ungated FFN are open, and their activations.
 void TileSink::open_ungated(index_t count) {
   const Activation a = run_.problem.activation;
-  const float t = a.threshold, *pre = tile_.pre;
-  std::uint8_t* const open = tile_.open;
-  float* const h = tile_.coefficients;
-  switch (a.kind) {
-    case ActivationKind::identity: return open_units_of<ActivationKind::identity>(t, pre, count, open, h);
-    case ActivationKind::relu: return open_units_of<ActivationKind::relu>(t, pre, count, open, h);
-    case ActivationKind::relu2: return open_units_of<ActivationKind::relu2>(t, pre, count, open, h);
-    case ActivationKind::fatrelu: return open_units_of<ActivationKind::fatrelu>(t, pre, count, open, h);
-    case ActivationKind::drelu: return open_units_of<ActivationKind::drelu>(t, pre, count, open, h);
-    case ActivationKind::gelu:
-    case ActivationKind::gelu_tanh:
-    case ActivationKind::silu: break;  // open_smooth()
+  if (closes_units(a)) {
+    const float threshold = a.kind == ActivationKind::fatrelu ? a.threshold : 0.0f;
+    run_.kernels.open_units({tile_.pre, count, threshold, a.kind == ActivationKind::relu2, tile_.open, tile_.coefficients});
+    return;
   }
+  std::memset(tile_.open, 1, static_cast<std::size_t>(count));
+  std::copy_n(tile_.pre, count, tile_.coefficients);  // identity; the smooth ones: open_smooth()
 }
 
 /// The gate came first: where it is closed for every token, the up row is not read.
@@ -351,16 +295,11 @@ void TileSink::finish_units(HiddenRange hidden) {
       }
     }
   }
-  std::uint64_t sum = 0;
-  for (index_t i = 0; i < at(hidden.size(), 0); ++i) sum += tile_.open[i];
-  statistics_.active += sum;
-  if (run_.problem.batch == 1) {
-    statistics_.active_union += sum;
-    if (run_.active_mask != nullptr) std::copy_n(tile_.open, hidden.size(), run_.active_mask + hidden.begin);
-    return;
-  }
   const index_t batch = run_.problem.batch;
-  statistics_.active_union += static_cast<std::uint64_t>(union_over_tokens(tile_.open, hidden.size(), batch));
+  OpenCounts counts;
+  run_.kernels.count_open(tile_.open, hidden.size(), batch, counts);
+  statistics_.active += counts.all;
+  statistics_.active_union += counts.of_any_token;
   if (run_.active_mask == nullptr) return;
   for (index_t i = 0; i < hidden.size(); ++i) {
     for (index_t b = 0; b < batch; ++b) run_.active_mask[b * run_.problem.d_ff + hidden.begin + i] = tile_.open[at(i, b)];

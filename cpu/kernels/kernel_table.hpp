@@ -103,6 +103,21 @@ struct AddPart {
   index_t elems;              ///< a multiple of 64
 };
 
+/// Which of some pre-activations of an ungated FFN are open, and their activations, where these have a threshold: z ≤ threshold is closed
+/// and gives +0, a NaN is open. activation.hpp has the definition.
+struct OpenUnits {
+  const float* pre;           ///< [count]
+  index_t count;
+  float threshold;
+  bool squared;               ///< relu2
+  std::uint8_t* open;         ///< [count], 0 or 1
+  float* h;                   ///< [count]
+};
+/// Of the units of a tile: open units of every token, units that are open for any token.
+struct OpenCounts {
+  std::uint64_t all, of_any_token;
+};
+
 inline constexpr int kStoredTypes = 4;  // f32, bf16, f16, int8: the order of DType
 
 struct KernelTable {
@@ -113,6 +128,9 @@ struct KernelTable {
   void (*dot_streams[kStoredTypes])(const DotRows&);  ///< by DType; needs first && last
   void (*add[kStoredTypes])(const AddRows&);          ///< by DType
   void (*add_part)(const AddPart&);
+  void (*add_bias)(const float* bias, index_t units, index_t batch, float* sums);  ///< sums [units, batch] += bias [units]
+  void (*open_units)(const OpenUnits&);
+  void (*count_open)(const std::uint8_t* open, index_t units, index_t batch, OpenCounts& counts);  ///< open [units, batch], 0 or 1
   /// h[i] = activation(z[i]) for i < count, as smooth_activation.hpp defines it; h may be z. No alignment.
   void (*gelu)(const float* z, index_t count, float* h);
   void (*gelu_tanh)(const float* z, index_t count, float* h);

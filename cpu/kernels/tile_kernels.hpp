@@ -6,6 +6,7 @@
 
 #include "apart_rows.hpp"
 #include "smooth_kernels.hpp"
+#include "unit_kernels.hpp"
 
 namespace signsplit::cpu {
 namespace {
@@ -19,6 +20,9 @@ constexpr KernelTable make_table() {
           {dot_streams<L, float>, dot_streams<L, Bf16>, dot_streams<L, F16>, dot_streams<L, Int8>},
           {add_any_rows<L, float>, add_any_rows<L, Bf16>, add_any_rows<L, F16>, add_any_rows<L, Int8>},
           add_part<L>,
+          add_bias,
+          open_units,
+          count_open,
           gelu_of_all,
           gelu_tanh_of_all,
           silu_of_all};
