@@ -148,14 +148,14 @@ inline void for_panels(const AddRows& a, index_t first, index_t last, Panel&& pa
 }
 
 /// All B tokens, whose y stays in the first-level cache. The rows are one stream, or two. Where memory is fast, each line is asked for
-/// once, farther ahead, into the second level: 4 tokens of 2048x8192 in bf16 then take 0.97 of the time; where it is slow 1.055 times, and
-/// 2 or 3 tokens 1.065 and 1.055 times even where it is fast.
+/// once and 16 KiB ahead: product 2 of 4 tokens of 2048x8192 in bf16 then takes 0.91 to 0.92 of the time (12, 20 and 24 KiB: 0.94, 0.92, 0.92; 8 and 10 KiB,
+/// or 16 KiB twice: no gain; into the second level 0.96); where memory is slow 1.02 times.
 template <class L, class T, int B, RequestStyle kStyle>
 inline void add_rows_in_order(const AddRows& a) {
   constexpr bool fast = kStyle == RequestStyle::fast_memory;
   constexpr int R = L::add_rows(B);
   const index_t of_product_1 = ahead_bytes(B, sizeof(T), a.columns, tokens_in_registers<L>()), distance = fast ? 16 * 1024 : of_product_1;
-  ReadAhead<fast ? 2 : 1> ahead(a.list, a.next, a.asked_bytes < of_product_1 ? a.asked_bytes : of_product_1, distance);
+  ReadAhead<1> ahead(a.list, a.next, a.asked_bytes < of_product_1 ? a.asked_bytes : of_product_1, distance);
   const auto panel = [&](auto rows, index_t i) {
     constexpr int n = decltype(rows)::value, line_elems = 64 / static_cast<int>(sizeof(T));
     ahead.template pace_over<n, !fast>(n * a.list.bytes, a.columns / line_elems, [&](auto requests) {
