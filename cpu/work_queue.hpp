@@ -78,6 +78,7 @@ class WorkQueue {
     const bool last = item.place + 1 >= ranges_[static_cast<std::size_t>(item.list)].pieces();
     return last ? WorkItem{} : at(item.list, item.place + 1);
   }
+  [[nodiscard]] index_t workers() const { return static_cast<index_t>(ranges_.size()); }
   /// No item is left to take.
   [[nodiscard]] bool drained() const { return waiting_.load(std::memory_order_relaxed) == 0; }
 
