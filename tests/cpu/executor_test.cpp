@@ -150,21 +150,24 @@ TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was r
 
 TEST_CASE("rows from memory are added with the bits of those from a cache, on every instruction set") {
   std::mt19937_64 rng(seed() + 7);
-  for (const DType dtype : {DType::bf16, DType::f32}) {
-    const Problem problem{1024, 14, 1, dtype, {}, false};  // rows of 2 and 4 KiB; 14 are not a multiple of four at once
+  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f32, 1024}}) {
+    const Problem problem{width, 14, 1, dtype, {}, false};  // rows of 2 and 4 KiB and a line more; 14 are not a multiple of four at once
     const Weights w = gaussian_layer(problem, false, rng).pack();
     std::vector<float> coefficients(14);
     for (float& c : coefficients) c = std::normal_distribution<float>()(rng);
     const cpu::RowList rows{w.down(), w.row_bytes(), w.row_bytes(), nullptr, 0, problem.d_ff}, none;
+    const cpu::RowList after{w.up(), w.row_bytes(), w.row_bytes(), nullptr, 0, problem.d_ff};
     std::vector<float> first;
     for (const cpu::Isa isa : cpu::supported_isas()) {
       for (const bool from_memory : {false, true}) {
-        AlignedBuffer y(4 * 1024);
-        auto* const sums = reinterpret_cast<float*>(y.data());
-        cpu::kernels_for(isa).add[static_cast<std::size_t>(dtype)](
-            {rows, none, 0, coefficients.data(), sums, 1024, 1, 1024, nullptr, 0, 1024, from_memory});
-        if (first.empty()) first.assign(sums, sums + 1024);
-        CHECK(std::memcmp(sums, first.data(), y.size()) == 0);
+        for (const cpu::RowList* next : {&none, &after}) {
+          AlignedBuffer y(static_cast<std::size_t>(width) * sizeof(float));
+          auto* const sums = reinterpret_cast<float*>(y.data());
+          cpu::kernels_for(isa).add[static_cast<std::size_t>(dtype)](
+              {rows, *next, 0, coefficients.data(), sums, width, 1, width, nullptr, 0, width, from_memory});
+          if (first.empty()) first.assign(sums, sums + width);
+          CHECK(std::memcmp(sums, first.data(), y.size()) == 0);
+        }
       }
     }
   }
