@@ -354,7 +354,7 @@ Result<Machine> parse_machine(std::string_view json, std::string_view file_name)
   } catch (const Json::parse_error& failure) {
     return corrupt_file(file + ": not JSON (at byte " + std::to_string(failure.byte) + ")");
   } catch (const Json::exception&) {
-    return corrupt_file(file + ": not a machine profile");
+    return corrupt_file(file + ": not JSON that can be represented");
   } catch (const std::exception& failure) {
     return io_error(file + ": " + failure.what());
   }

@@ -114,11 +114,11 @@ TEST_CASE("written units are converted") {
 }
 
 TEST_CASE("hostile profiles are refused by file, field and rule") {
-  check_refused("", "JSON", "parse");
-  check_refused("{", "JSON", "parse");
+  check_refused("", "not JSON", "at byte");
+  check_refused("{", "not JSON", "at byte");
   check_refused("[]", "the profile", "object");
   check_refused("{}", "meta", "missing");
-  check_refused(std::string(100000, '['), "JSON", "parse");
+  check_refused(std::string(100000, '['), "not JSON", "at byte");
   check_refused(R"({"meta":{},"meta":{}})", "meta", "twice");
   check_refused(changed("\"value\": 2,", "\"value\": 0,"), "units.value", "positive");
   check_refused(changed("\"value\": 2,", "\"value\": -2,"), "units.value", "positive");
