@@ -66,6 +66,11 @@ Html element(std::string_view name, const Html& content, std::string_view style)
   return {fmt::format("<{0} class=\"{2}\">{1}</{0}>", name, content.code, style)};
 }
 
+Html collapsible(const Html& summary, std::string_view remark, const Html& content, bool open) {
+  return markup(open ? "<details open><summary>" : "<details><summary>") + summary + element("span", text(remark), "sub") +
+         markup("</summary>") + content + markup("</details>\n");
+}
+
 Html schedule_name(std::string_view name) {
   Html parts;
   while (!name.empty()) {

@@ -30,6 +30,9 @@ struct Html {
 /// <name class="style">content</name>; no class when `style` is empty. The name and the style are trusted.
 [[nodiscard]] Html element(std::string_view name, const Html& content, std::string_view style = {});
 
+/// Content that a click on `summary` shows and hides; the remark stands below it, smaller.
+[[nodiscard]] Html collapsible(const Html& summary, std::string_view remark, const Html& content, bool open);
+
 /// The name of a schedule, which may be broken after '/' and '+'.
 [[nodiscard]] Html schedule_name(std::string_view name);
 

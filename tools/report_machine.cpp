@@ -44,8 +44,23 @@ std::string rate_value(const sim::Rate& rate) {
   return fmt::format("{} G{}/s", significant_text(rate.per_s.value / 1e9, 3), flops ? "FLOP" : " weights");
 }
 
+Table facts_table(const char* caption) { return {caption, {{"What", false}, {"Value"}, {"90 %"}, {"Kind", false}, {"Source", false}}}; }
+
+/// What every kernel does per second: some fifty rows, folded away.
+Html rates(const sim::Machine& machine) {
+  Table table = facts_table("Rates of the arithmetic and of the kernels, one thread");
+  std::size_t count = 0;
+  for (const sim::Rate& rate : machine.rates) {
+    if (rate.isa != machine.isa) continue;
+    add_quantity(table, fmt::format("{} ({})", rate.name, rate.isa), rate_value(rate), rate.per_s);
+    ++count;
+  }
+  if (table.empty()) return {};
+  return collapsible(text("Rates of the arithmetic and of the kernels"), fmt::format("{} numbers, of one thread", count), table.html(), false);
+}
+
 Html facts(const sim::Machine& machine) {
-  Table table("Machine profile", {{"What", false}, {"Value"}, {"90 %"}, {"Kind", false}, {"Source", false}});
+  Table table = facts_table("Machine profile");
   if (machine.clock_hz.value > 0) {
     add_quantity(table, "Clock", significant_text(machine.clock_hz.value / 1e9, 3) + " GHz", machine.clock_hz);
   }
@@ -56,10 +71,7 @@ Html facts(const sim::Machine& machine) {
   add_memory_bandwidth(table, machine);
   add_costs(table, "Barrier", machine.barrier_s);
   add_costs(table, "Fork and join", machine.fork_join_s);
-  for (const sim::Rate& rate : machine.rates) {
-    if (rate.isa == machine.isa) add_quantity(table, fmt::format("{} ({})", rate.name, rate.isa), rate_value(rate), rate.per_s);
-  }
-  return table.empty() ? element("p", text("The profile holds no numbers."), "missing") : table.html();
+  return (table.empty() ? element("p", text("The profile holds no numbers."), "missing") : table.html()) + rates(machine);
 }
 
 void add_fact(Html& list, std::string_view name, std::string_view value) {

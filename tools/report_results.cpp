@@ -32,11 +32,6 @@ Html legend() {
       "<li>filled: with skip, hollow: without</li></ul>");
 }
 
-Html collapsible(const Html& summary, const std::string& remark, const Html& content, bool open) {
-  return markup(open ? "<details open><summary>" : "<details><summary>") + summary + element("span", text(remark), "sub") +
-         markup("</summary>") + content + markup("</details>\n");
-}
-
 struct Fit {
   int points = 0, inside = 0;
   double error = 0;

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from signsplit import Plan
+from layers import random_layer
+from signsplit import FFN, Plan
 
 
 def test_json_there_and_back():
@@ -51,3 +52,9 @@ def test_plans_do_not_change():
     with pytest.raises(AttributeError):
         Plan().parts = 2
     assert Plan().replace(parts=2) == Plan(parts=2)
+
+
+def test_a_plan_of_a_layer_is_for_its_batch(rng):
+    ffn = FFN.from_arrays(**random_layer(rng, 8, 5000))
+    one, many = ffn.plan(), ffn.plan(batch=16)
+    assert many == Plan.default((8, 5000), batch=16) != one == Plan.default((8, 5000))

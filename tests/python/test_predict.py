@@ -31,6 +31,16 @@ def test_a_model_brings_its_shape_and_activity():
     assert by_name != signsplit.predict(model="opt-6.7b", hardware="avx2-laptop", active=0.5)
 
 
+def test_an_activation_that_closes_no_unit():
+    for name, gated in (("gelu", False), ("swiglu", True)):
+        answer = signsplit.predict((512, 2048), hardware="avx2-laptop", activation=name, gated=gated)
+        assert {case["strategy"] for case in answer["cases"]} == {"unfused", "row_fused"}
+        assert {case["bytes"]["bytes_down"] for case in answer["cases"]} == {2 * 512 * 2048}  # every row, skip or not
+        with pytest.raises(ValueError, match=f'"active" must be 1 for {name}'):
+            signsplit.predict((512, 2048), hardware="avx2-laptop", activation=name, gated=gated, active=0.1)
+    assert {case["strategy"] for case in signsplit.predict(model="llama-3-8b", hardware="h200")["cases"]} == {"unfused", "row_fused"}
+
+
 def test_predicted_bytes_are_the_bytes_of_a_run(rng):
     from layers import random_layer
 

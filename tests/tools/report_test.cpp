@@ -116,6 +116,16 @@ TEST_CASE("every number of every case is on the page") {
   for (const RealLayerCase& result : data.real_layer->cases) CHECK(contains(page, schedule_name(result.label).code));
 }
 
+TEST_CASE("the machine's caches are in sight, the rates of its kernels folded away") {
+  const std::string page = page_of(test::fake_report());
+  const std::size_t folded = page.find("<details><summary>Rates of the arithmetic"), end = page.find("</details>", folded);
+  REQUIRE(end != std::string::npos);
+  const std::string_view inside = std::string_view(page).substr(folded, end - folded);
+  for (const char* rate : {"2 numbers", "fma_f32 (avx512)", "up_bf16 (avx512)"}) CHECK(contains(inside, rate));
+  CHECK_FALSE(contains(page, "up_bf16 (scalar)"));
+  for (const char* fact : {"Clock", "L2", "Read bandwidth, 2 threads"}) CHECK(page.find(fact) < folded);
+}
+
 TEST_CASE("what a GPU measured is on the page and in the JSON; so is why nothing was") {
   ReportData data = test::fake_report();
   CHECK(report_json(data)["gpu_run"].is_null());
