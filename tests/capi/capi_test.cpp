@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "c_layer.hpp"
-#include "core/scratch_directory.hpp"
+#include "scratch_directory.hpp"
 #include "signsplit/cpu.hpp"
 #include "signsplit/reference.hpp"
 
@@ -108,9 +108,11 @@ TEST_CASE("gelu, gelu_tanh and silu by every name: the bits of C++, all units ac
                {"silu", ActivationKind::silu, false},       {"swiglu", ActivationKind::silu, true},
                {"gelu_tanh", ActivationKind::gelu_tanh, false}, {"geglu_tanh", ActivationKind::gelu_tanh, true}};
   const std::vector<float> x = synthetic_input(kBatch, kD, seed());
-  for (const auto& [name, kind, gated] : cases) {
+  for (const auto& one : cases) {
+    const char* const name = one.name;
+    const bool gated = one.gated;
     CAPTURE(name);
-    const SmallLayer layer = random_layer({.d = kD, .f = kF, .activation = {kind}, .gated = gated, .biased = true, .dtype = DType::f32});
+    const SmallLayer layer = random_layer({.d = kD, .f = kF, .activation = {one.kind}, .gated = gated, .biased = true, .dtype = DType::f32});
     signsplit_layer c = signsplit_layer_make(kD, kF, SIGNSPLIT_F32);  // not by to_string, as `create` would: the name is what is tested
     c.activation = name;
     c.up = layer.up.data(), c.down = layer.down.data(), c.gate = gated ? layer.gate.data() : nullptr;

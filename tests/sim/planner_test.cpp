@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "../core/scratch_directory.hpp"
 #include "sample_machine.hpp"
+#include "scratch_directory.hpp"
 #include "signsplit/sim/planner.hpp"
 
 using namespace signsplit;

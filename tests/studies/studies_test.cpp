@@ -7,8 +7,8 @@
 #include <limits>
 #include <set>
 
-#include "core/scratch_directory.hpp"
 #include "cpu/random_layer.hpp"
+#include "scratch_directory.hpp"
 #include "seed.hpp"
 #include "signsplit/activity.hpp"
 #include "signsplit/overflow.hpp"

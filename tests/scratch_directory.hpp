@@ -27,6 +27,7 @@ class ScratchDirectory {
   }
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
 
   /// Writes a file of these bytes and returns its path.
   std::filesystem::path write(std::string_view name, std::string_view bytes) const {
