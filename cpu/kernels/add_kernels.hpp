@@ -188,7 +188,15 @@ inline void add_rows_in_order(const AddRows& a) {
     });
   };
   if (R * a.list.bytes <= distance) {
-    for_panels<T, R>(a, 0, a.list.row_count, panel);
+    index_t i = 0;
+    if constexpr (!kScaled<T>) {  // most of a list in one loop: through the cursor, which lives in memory, a call of 4 tokens took 1.01 times the time
+      const index_t bytes = R * a.list.bytes, left = a.list.row_count / R, straight = ahead.blocks_in_piece(bytes), blocks = left < straight ? left : straight;
+      const char* at = ahead.pass(blocks, bytes);
+      for (; i < blocks * R; i += R, at += bytes) {
+        add_panel<L, T, R, B, add_vectors<L, T, B>()>(a, i, 0, 0, a.columns, StraightStretch<1, R, !fast>(at), NothingAfter{});
+      }
+    }
+    for_panels<T, R>(a, i, a.list.row_count, panel);
   } else {
     for_panels<T, 1>(a, 0, a.list.row_count, panel);
   }

@@ -301,6 +301,15 @@ class ReadAhead {
     return {from, apart, behind, bend, then};
   }
 
+  /// How many blocks of `bytes` follow in one piece, and the address of the first of `blocks` of them, which are then passed: for a kernel
+  /// that asks for them by itself.
+  [[nodiscard]] index_t blocks_in_piece(index_t bytes) const { return list_ != nullptr && due_ == 0 ? (end_ - at_ - 1) / bytes : 0; }
+  const char* pass(index_t blocks, index_t bytes) {
+    const char* const from = at_;
+    at_ += blocks * bytes;
+    return from;
+  }
+
   /// Calls read(requests) for a pass that is the only one over its rows.
   template <int Lines, bool kAgain = true, class Read>
   void pace_over(index_t bytes, index_t steps, Read&& read) {
