@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "core/quantile.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -25,13 +26,6 @@ double now_s() {
 
 /// Results end here, so that no loop can be left out by the compiler.
 std::atomic<std::uint64_t> sink{0};
-
-double quantile(const std::vector<double>& sorted, double q) {
-  const double place = q * static_cast<double>(sorted.size() - 1);
-  const auto low = static_cast<std::size_t>(place);
-  const std::size_t high = std::min(low + 1, sorted.size() - 1);
-  return sorted[low] + (place - static_cast<double>(low)) * (sorted[high] - sorted[low]);
-}
 
 // The loops below carry their instruction set as an attribute of the function: this file is compiled for the baseline, so
 // that nothing else in it can slip into code that an older processor would run.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "core/quantile.hpp"
 #include "lookup.hpp"
 
 namespace signsplit::sim {
@@ -90,13 +91,6 @@ bool usable(const ValidationPoint& point) {
     if (!(seconds > 0.0) || !std::isfinite(seconds)) return false;
   }
   return true;
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
 /// The smallest value that at least a share q of them does not exceed.

@@ -5,8 +5,8 @@
 #include <random>
 #include <utility>
 
+#include "core/quantile.hpp"
 #include "tools/open_cases.hpp"
-#include "tools/quantile.hpp"
 #include "tools/turns.hpp"
 
 namespace signsplit::tools {

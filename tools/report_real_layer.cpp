@@ -10,8 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "core/quantile.hpp"
 #include "signsplit/npy.hpp"
-#include "tools/quantile.hpp"
 
 namespace signsplit::tools {
 namespace {

@@ -2,20 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "tools/quantile.hpp"
+#include "core/quantile.hpp"
+
 
 namespace signsplit::tools {
 namespace {
 
 constexpr std::size_t kLeast = 3;  // turns that count, or a case has no median of its own
-
-/// Sorts. Empty: 0.
-double median_of(std::vector<double>& values) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  return quantile(values, 0.5);
-}
 
 /// Half the distance of the two order statistics between which the median of the distribution lies in 90 of 100 cases: n/2 ∓ 1.645·√n/2.
 double interval_of_median(const std::vector<double>& sorted) {
@@ -31,7 +26,7 @@ double level_of(std::span<const Turns* const> cases, const std::vector<PairedMed
     const double seconds = cases[i]->counted_in(round, watch);
     if (seconds > 0.0 && own[i].seconds > 0.0) ratios.push_back(seconds / own[i].seconds);
   }
-  return median_of(ratios);
+  return median(std::move(ratios));
 }
 
 }  // namespace
@@ -101,7 +96,7 @@ std::vector<PairedMedian> paired_medians(std::span<const Turns* const> cases, co
     for (std::size_t round = 0; round < cases[i]->rounds(); ++round) {
       if (const double seconds = cases[i]->counted_in(round, watch); seconds > 0.0) turns[i].push_back(seconds);
     }
-    if (turns[i].size() >= kLeast) medians[i].seconds = median_of(turns[i]);
+    if (turns[i].size() >= kLeast) medians[i].seconds = median(turns[i]);
     turns[i].clear();
   }
   for (std::size_t round = 0; round < rounds; ++round) {
@@ -112,7 +107,8 @@ std::vector<PairedMedian> paired_medians(std::span<const Turns* const> cases, co
   }
   for (std::size_t i = 0; i < cases.size(); ++i) {
     if (turns[i].size() < kLeast) continue;
-    medians[i].seconds = median_of(turns[i]);
+    std::sort(turns[i].begin(), turns[i].end());
+    medians[i].seconds = quantile(turns[i], 0.5);
     medians[i].ci90_s = interval_of_median(turns[i]);
   }
   return medians;

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace signsplit::tools {
+namespace signsplit {
 
 /// Linear interpolation between order statistics. `sorted` is not empty; q lies in [0, 1].
 [[nodiscard]] inline double quantile(const std::vector<double>& sorted, double q) {
@@ -15,4 +15,11 @@ namespace signsplit::tools {
   return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
-}  // namespace signsplit::tools
+/// Of values in any order; of none 0.
+[[nodiscard]] inline double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  return quantile(values, 0.5);
+}
+
+}  // namespace signsplit
