@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/quantile.hpp"
 #include "lookup.hpp"
 #include "model_fields.hpp"
 #include "probes.hpp"
@@ -85,6 +86,7 @@ void scale_boundaries(Machine& now, const Machine& machine, const Reading& readi
   scale_costs(now.barrier_s, ratio_of(reading.barrier_s, thread_cost(machine.barrier_s, reading.threads)));
   scale_model(now, "thread_wait_s", fork_join);
   scale_model(now, "barrier_wait_s", fork_join);
+  scale_model(now, "memory_wait_s", fork_join);
   scale_model(now, "exchange_rate", 1.0 / fork_join);
 }
 
@@ -92,12 +94,12 @@ void scale_arithmetic(Machine& now, const Machine& machine, const Reading& readi
   const std::optional<Quantity> fma = kernel_rate(machine, reading.isa, "fma_f32");
   const double faster = fma ? ratio_of(reading.fma_per_s, fma->value) : 1.0;
   for (Rate& rate : now.rates) rate.per_s.value *= faster;
+  constexpr std::string_view kBetweenCores[] = {"thread_wait_s", "barrier_wait_s", "memory_wait_s"};  // scale_boundaries
   for (const ModelField& field : kModelFields) {
-    if (field.base_unit == "s" && field.name != "thread_wait_s" && field.name != "barrier_wait_s") scale_model(now, field.name, 1.0 / faster);
+    const bool of_arithmetic = field.base_unit == "s" && std::ranges::find(kBetweenCores, field.name) == std::end(kBetweenCores);
+    if (of_arithmetic) scale_model(now, field.name, 1.0 / faster);
   }
 }
-
-double median(std::vector<double> values) { return summarise_samples(std::move(values)).median; }
 
 }  // namespace
 

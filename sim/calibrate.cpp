@@ -6,6 +6,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "core/quantile.hpp"
 #include "fit.hpp"
 #include "lookup.hpp"
 #include "probes.hpp"
@@ -227,11 +228,6 @@ int subjects(const std::vector<Trial>& trials) {
   return count;
 }
 
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0.05 : values[values.size() / 2];
-}
-
 }  // namespace
 
 Result<Machine> calibrate_host(const CalibrateOptions& options) {
@@ -257,7 +253,7 @@ Result<Machine> calibrate_host(const CalibrateOptions& options) {
       centre(machine, trials);
       fit_all(machine, isa, trials);
     }
-    machine.noise_cv = std::clamp(median_of(session.noise), 0.005, 1.0);
+    machine.noise_cv = std::clamp(median(session.noise), 0.005, 1.0);
     machine.noise_from = {Kind::measured, "signsplit calibrate: median spread of the probes"};
     return machine;
   } catch (const std::exception& failure) {

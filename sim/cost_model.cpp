@@ -135,7 +135,6 @@ double cache_end_of(const Machine& machine, int threads) {
 
 /// A matrix that is smaller than a huge page gets none from AlignedBuffer: more of its time goes into finding pages.
 constexpr index_t kHugePageBytes = AlignedBuffer::kHugePage;
-constexpr index_t kPageBytes = 4096, kApartBytes = 2048;
 
 Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
   const std::string isa = scenario.isa.empty() ? machine.isa : scenario.isa;
@@ -176,39 +175,17 @@ Result<Model> look_up(const Scenario& scenario, const Machine& machine) {
     model.piece *= model_value(machine, "telescoping_share").value;
     model.fold *= model_value(machine, "telescoping_share").value;
   }
-  if (scenario.plan.strategy == Strategy::row_fused) model.restart = model_value(machine, "switch_s").value;
-  if (scenario.plan.skip && !split && !certified && (scenario.problem.gated || scenario.plan.strategy == Strategy::row_fused)) {
-    model.guess = model_value(machine, batch > 2 ? "guess_batch_s" : "guess_overhead_s").value;
-  }
-  if (scenario.plan.strategy == Strategy::row_fused && scenario.plan.skip && !scenario.problem.gated && batch <= 1.0) {
-    // What an early request of an open row of W2 gives and takes depends on who makes it: kernels of rows of kApartBytes and more ask for pieces.
-    const bool int8 = scenario.problem.dtype == DType::int8;
-    if (int8 && row_bytes >= kApartBytes) model.guess_wait = model.guess;
-    if (int8 && row_bytes < kApartBytes && scenario.residency == Residency::cold) model.guess = 0.0;
-    if (scenario.problem.dtype == DType::f32) model.down_restart = model_value(machine, "unasked_s").value;
-  }
-  if (scenario.plan.strategy == Strategy::unfused && scenario.plan.skip) model.restart = model_value(machine, scenario.problem.gated ? "unannounced_gated_s" : "unannounced_s").value;
-  if (scenario.plan.skip && !split) model.lost_listed = model_value(machine, "skip_lost_share").value;
-  const bool asks = batch > 1 || dtype_bytes(scenario.problem.dtype) == 2;  // of f32 and int8 the processor's own prefetchers do as well in turns
-  if (scenario.plan.strategy == Strategy::row_fused && asks) model.lost_in_turns = model_value(machine, "fused_lost_share").value;
-  if (certified) model.lost_survivors = model_value(machine, "survivor_lost_share").value;
-  if (scenario.plan.skip && scenario.plan.strategy == Strategy::unfused && batch > 4 && row_bytes < kPageBytes) model.down_wait = model_value(machine, "batch_row_wait_s").value;
+  add_kernel_terms(model, scenario, row_bytes);
   const double further = static_cast<double>(further_blocks(scenario.problem.batch)) * model_value(machine, "further_block_s").value;
   if (!streams) model.fold += further;
   model.row = model_value(machine, "row_overhead_s").value + further + (scenario.plan.skip ? batch * model_value(machine, "skip_overhead_s").value : 0.0);
   if (certified) {
-    model.survivor = model_value(machine, "survivor_s").value;
     model.unit = model_value(machine, "certify_overhead_s").value * batch + (batch > 1 ? model_value(machine, "certify_batch_s").value : 0.0);
   }
   if (split) {
-    model.miss = model_value(machine, streams ? "streams_miss_s" : "split_miss_s").value;
     model.redo = model_value(machine, "redo_overhead_s").value * batch;
-    model.up_stall_rate = model_value(machine, streams ? "streams_stall_rate" : "split_stall_rate").value;
-    model.down_stall_rate = model_value(machine, "split_stall_rate").value;
-  } else if (batch > 1) {
-    model.miss = model_value(machine, "batch_miss_s").value;
-    model.jumps_stall = true;
   }
+  model.jumps_stall = !split && batch > 1;
   return model;
 }
 
@@ -268,7 +245,7 @@ Demand down_demand(const Scenario& scenario, const Model& model, const Structure
   const DownRows rows = split_down_rows(bytes, row);
   Demand demand;
   demand.stream_bytes = rows.pushed_new * row;
-  demand.busy_s = rows.pushed_new * (elements * model.element.down + model.row);
+  demand.busy_s = rows.pushed_new * (elements * model.element.down + model.row + model.listed_row);
   demand.stall_s = demand.stream_bytes / model.down_stall_rate;
   if (scenario.plan.strategy != Strategy::sign_split) demand.misses = rows.pushed_new;
   demand.again_bytes = rows.pushed_again * row;

@@ -45,6 +45,7 @@ struct Model {
   /// survivors.
   double lost_listed = 0, lost_in_turns = 0, lost_survivors = 0;
   double survivor = 0;  ///< thread seconds per unit that a certificate leaves
+  double listed_row = 0;  ///< thread seconds more per row of product 2
   double down_wait = 0;  ///< thread seconds per row of product 2 from main memory
   double miss = 0;   ///< thread seconds that a row piece waits for main memory, where nothing asked for it ahead
 };
@@ -68,6 +69,9 @@ struct PhaseDemand {
   Demand up, down;
   [[nodiscard]] Demand sum() const;
 };
+
+/// Sets what the corrections of the machine's profile say of the kernels that a call on a CPU runs, rows of `row_bytes` each.
+void add_kernel_terms(Model& model, const Scenario& scenario, index_t row_bytes);
 
 /// invalid_argument when the machine lacks a rate or a bandwidth.
 [[nodiscard]] Result<Model> look_up(const Scenario& scenario, const Machine& machine);

@@ -210,7 +210,7 @@ Terms term_uncertainty(const Machine& machine) {
   } else {
     relative.launch = uncertainty_of(machine.fork_join_s);
     relative.first_byte = relative_ci90(model_value(machine, "first_byte_s"));
-    relative.barrier = std::max(uncertainty_of(machine.barrier_s), 0.5);  // between two products it is not what it is in an empty loop
+    relative.barrier = std::max(uncertainty_of(machine.barrier_s), 0.25);  // what it is between two products is fitted (barrier_wait_s)
   }
   relative.stream = bandwidth_uncertainty(machine);
   relative.compute = rate_uncertainty(machine);

@@ -36,16 +36,20 @@ inline constexpr ModelField kModelFields[] = {
     {"streams_batch_s", "s", 1.6e-7},  // ... of sign_split's streams
     {"thread_wait_s", "s", 3e-6},      // more than one thread: what a call's fork and join take beyond those of an empty loop
     {"barrier_wait_s", "s", 1.5e-7},     // ... what a barrier between two products takes beyond one of an empty loop
+    {"memory_wait_s", "s", 5e-7},       // ... and where main memory serves the weights
     {"gather_gap_bytes", "B", 2400.0},  // bytes' worth of time lost whenever the address stream jumps
-    {"switch_s", "s", 7e-8},  // row_fused: reading goes on in the other matrix, per tile and change
+    {"switch_s", "s", 3e-8},  // row_fused: reading goes on in the other matrix, per tile and change
     {"unannounced_s", "s", 7e-8},  // unfused with skip: per tile of product 2, whose rows nothing has asked for ahead
     {"unasked_s", "s", 8e-7},  // row_fused with skip, f32 of one token: the same, as its kernels ask for nothing
     {"guess_overhead_s", "s", 1.7e-9},  // row_fused with skip, and gated with skip: per unit, to ask early for the rows that are open
     {"guess_batch_s", "s", 3.5e-9},  // ... of more than two tokens
     {"skip_lost_share", "1", 0.19},  // skip, from main memory: bytes' worth of time that rows read by a list lose beside their jumps, share of their bytes
     {"unannounced_gated_s", "s", 4e-7},  // ... gated
-    {"fused_lost_share", "1", 0.005},  // row_fused, from main memory: of all weights, read from two matrices in turns
+    {"skip_batch_lost_share", "1", 0.19},  // ... of several tokens
+    {"fused_batch_lost_share", "1", 0.005},  // row_fused of several tokens, from main memory: of all weights, read from two matrices in turns
+    {"fused_lost_share", "1", 0.01},  // row_fused, from main memory: of all weights, read from two matrices in turns
     {"survivor_lost_share", "1", 0.12},  // certified: of the rows of the units that it leaves
+    {"batch_row_s", "s", 3.5e-9},     // unfused with skip, more than 4 tokens: per row of product 2
     {"batch_row_wait_s", "s", 4e-8},  // unfused with skip, more than 4 tokens, rows below a page, from main memory: per row of product 2
     {"first_byte_s", "s", 1e-7},       // from the start of a phase to its first weights
     {"prefetch_bytes", "B", 4096.0},   // level 2: loaded by a worker that waits at a barrier, of what it does after it
@@ -72,9 +76,9 @@ inline constexpr ModelField kModelFields[] = {
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.12},              // relative half width of what the equations leave out, 90 %, weights from main memory
     {"cache_error", "1", 0.14},        // the same of weights in a cache
-    {"gap_error", "1", 0.0065},         // of the difference of two schedules that share most of their terms: beyond it a sign is right in 2 of 3 cases
-    {"cache_gap_error", "1", 0.0065},   // ... weights in a cache
-    {"unlike_error", "1", 0.03},       // ... of two that share few
+    {"gap_error", "1", 0.0017},        // of the difference of two schedules that share most of their terms: beyond it a sign is right in 6 of 11 cases
+    {"cache_gap_error", "1", 0.0017},  // ... weights in a cache
+    {"unlike_error", "1", 0.008},      // ... of two that share few
 };
 
 [[nodiscard]] constexpr const ModelField* find_model_field(std::string_view name) noexcept {

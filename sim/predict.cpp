@@ -100,6 +100,12 @@ double activations_s(const Scenario& scenario, const Statistics& bytes, const Mo
   return cached + before + exchanged / model_value(model.machine, "exchange_rate").value;
 }
 
+/// At a barrier between two products, and at none else, the slowest worker is waited for in the middle of reading main memory.
+double memory_wait_s(const Scenario& scenario, const Model& model, double memory) {
+  if (is_gpu(model.machine) || model.threads < 2 || scenario.plan.launch != Launch::one_region) return 0.0;
+  return (phase_count(scenario.plan) - 2) * memory * model_value(model.machine, "memory_wait_s").value;
+}
+
 void add_boundaries(Terms& terms, const Scenario& scenario, const Model& model) {
   const double phases = phase_count(scenario.plan);
   const double wait = model.threads > 1 ? model_value(model.machine, "thread_wait_s").value : 0.0;
@@ -144,6 +150,7 @@ Result<Prediction> predict_time(const Scenario& scenario, const Machine& machine
       phases.push_back(add_phase(terms, demand, scenario, footprint, tile_bytes, *model));
     }
     prediction.memory = is_gpu(machine) ? 1.0 : memory_share(*model, worker_count(scenario, *model), footprint);
+    terms.barrier += memory_wait_s(scenario, *model, prediction.memory);
     if (worker_count(scenario, *model) > 1) terms.imbalance += wait_for_slowest(phases, prediction.memory, *model);
     terms.repair = repair_s(scenario, structure, bytes, tile_bytes, *model);
     terms.reduction += activations_s(scenario, bytes, *model);

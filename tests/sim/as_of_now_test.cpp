@@ -79,6 +79,7 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
   Machine machine = sample_machine();
   machine.model["thread_wait_s"].value = 1e-6;
   machine.model["barrier_wait_s"].value = 4e-7;
+  machine.model["memory_wait_s"].value = 3e-7;
   machine.model["exchange_rate"].value = 8e9;
   machine.model["push_overhead_s"].value = 3e-8;
   Reading reading = reading_of_two_threads();
@@ -90,6 +91,7 @@ TEST_CASE("cores that are further apart: forks, barriers, waits and exchanges, a
   CHECK(thread_cost(now.barrier_s, 2) == 3.0 * thread_cost(machine.barrier_s, 2));
   CHECK(model_value(now, "thread_wait_s").value == 2e-6);
   CHECK(model_value(now, "barrier_wait_s").value == 8e-7);
+  CHECK(model_value(now, "memory_wait_s").value == 6e-7);
   CHECK(model_value(now, "exchange_rate").value == 4e9);
   CHECK(model_value(now, "push_overhead_s").value == 3e-8);  // each core's own
   CHECK(now.rates == machine.rates);

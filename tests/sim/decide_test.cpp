@@ -75,13 +75,13 @@ TEST_CASE("what both share does not blur the decision") {
   CHECK(decide(streams, with_gap_error(0.0))->uncertainty_s > 0.0);
 }
 
-TEST_CASE("a barrier between two products is known to a half") {
+TEST_CASE("a barrier between two products is known to a quarter") {
   std::vector<LabelledPrediction> cases{labelled("fused", true, 1e-3, 10e-6), labelled("unfused", false, 1e-3, 10e-6)};
   cases[1].prediction.terms.barrier = 4e-6;
   cases[1].prediction.time_s = cases[1].prediction.terms.total();
   const auto decision = decide(cases, with_gap_error(0.0));
   CHECK(decision->verdict == Verdict::fuse);
-  CHECK(test::within(decision->uncertainty_s, std::hypot(2e-6, 0.03 * 4e-6 / 0.2), 1e-9));
+  CHECK(test::within(decision->uncertainty_s, std::hypot(1e-6, 0.03 * 4e-6 / 0.2), 1e-9));
 }
 
 TEST_CASE("of equals the first is named") {

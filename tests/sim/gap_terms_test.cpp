@@ -45,30 +45,43 @@ TEST_CASE("what rows read by a list, and two matrices in turns, lose of main mem
   CHECK(test::within(lost("skip_lost_share", Strategy::unfused, true), 0.5 * matrix, 1e-9));
   CHECK(test::within(lost("skip_lost_share", Strategy::row_fused, true), 0.5 * matrix, 1e-9));
   CHECK(lost("skip_lost_share", Strategy::row_fused, false) == 0.0);
-  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 2 * matrix, 1e-9));
-  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, true), 1.5 * matrix, 1e-9));
+  CHECK(lost("skip_batch_lost_share", Strategy::unfused, true) == 0.0);
+  CHECK(lost("fused_lost_share", Strategy::row_fused, false) == 0.0);  // rows of 2 KiB
+  problem.d_model = 1088;  // and of 2176 bytes
+  const double wider = matrix * 1088 / 1024;
+  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 2 * wider, 1e-9));
+  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, true), 1.5 * wider, 1e-9));
   CHECK(lost("fused_lost_share", Strategy::unfused, true) == 0.0);
+  CHECK(lost("fused_lost_share", Strategy::row_fused, false, Residency::warm) < 2 * wider);  // 16 MB: some of it from the cache
+  CHECK(lost("fused_batch_lost_share", Strategy::row_fused, false) == 0.0);
   problem.dtype = DType::f32;  // of which one token's kernels ask for nothing
   CHECK(lost("fused_lost_share", Strategy::row_fused, false) == 0.0);
   problem.batch = 2;
-  CHECK(test::within(lost("fused_lost_share", Strategy::row_fused, false), 4 * matrix, 1e-9));
+  CHECK(lost("fused_lost_share", Strategy::row_fused, false) == 0.0);
+  CHECK(test::within(lost("fused_batch_lost_share", Strategy::row_fused, false), 4 * wider, 1e-9));
+  CHECK(lost("fused_batch_lost_share", Strategy::unfused, false) == 0.0);
+  CHECK(lost("skip_batch_lost_share", Strategy::unfused, true) > 0.5 * matrix);
+  CHECK(lost("skip_lost_share", Strategy::unfused, true) == 0.0);
   problem = dense(1024, 4096, DType::bf16);
   CHECK(test::within(lost("survivor_lost_share", Strategy::certified, true), 0.25 * matrix, 1e-9));
   CHECK(lost("survivor_lost_share", Strategy::row_fused, true) == 0.0);
-  CHECK(lost("fused_lost_share", Strategy::row_fused, false, Residency::warm) < 2 * matrix);  // 16 MB: some of it from the cache
   problem.gated = true;  // W1 is read by a list too
   CHECK(test::within(lost("skip_lost_share", Strategy::unfused, true), matrix, 1e-9));
 }
 
-TEST_CASE("more than four tokens, short rows, skip: unfused waits for each row of W2 from main memory") {
+TEST_CASE("more than four tokens, skip: unfused takes longer for each row of W2, of short rows from main memory more so") {
   Problem problem = dense(1024, 4096, DType::bf16);
-  const auto more = [&](Strategy strategy, bool skip) {
+  const auto more = [&](Strategy strategy, bool skip, const char* name = "batch_row_wait_s", Residency residency = Residency::cold) {
     const Plan plan = two_parts(problem, strategy, skip);
-    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}).terms.compute; };
-    return compute(sample_with({{"batch_row_wait_s", 1e-6}})) - compute(test::sample_machine());
+    const auto compute = [&](const Machine& machine) { return predicted(problem, plan, machine, {.active = 0.5}, residency).terms.compute; };
+    return compute(sample_with({{name, 1e-6}})) - compute(test::sample_machine());
   };
   problem.batch = 5;
   CHECK(test::within(more(Strategy::unfused, true), (1 - 1.0 / 32) * 2048e-6, 1e-9));  // units that one token opens at least
+  CHECK(more(Strategy::unfused, true, "batch_row_s", Residency::warm) > 0.8 * 2048e-6);  // but for what the stream hides
+  CHECK(more(Strategy::unfused, true, "batch_row_s", Residency::warm) < 2048e-6);
+  CHECK(more(Strategy::unfused, false, "batch_row_s", Residency::warm) == 0.0);
+  CHECK(more(Strategy::row_fused, true, "batch_row_s", Residency::warm) == 0.0);
   CHECK(more(Strategy::unfused, false) == 0.0);
   CHECK(more(Strategy::row_fused, true) == 0.0);
   problem.batch = 4;
@@ -162,6 +175,11 @@ TEST_CASE("in a cache two phases wait for the slowest worker longer than one of 
   CHECK(fused.barrier == 0.0);
   CHECK(test::within(unfused.barrier, 1e-6 + 3e-6, 1e-12));
   CHECK(terms(Strategy::unfused, Residency::cold).imbalance == 0.0);  // who is done leaves main memory to the others
+  const Machine waits = sample_with({{"memory_wait_s", 2e-6}});
+  const auto barrier = [&](Strategy strategy, Residency residency) { return predicted(problem, two_parts(problem, strategy), waits, {}, residency).terms.barrier; };
+  CHECK(test::within(barrier(Strategy::unfused, Residency::cold), 1e-6 + 2e-6, 1e-12));
+  CHECK(test::within(barrier(Strategy::unfused, Residency::warm), 1e-6, 1e-12));
+  CHECK(barrier(Strategy::row_fused, Residency::cold) == 0.0);
 }
 
 TEST_CASE("a curve that falls by less than a twentieth is still the cache's") {

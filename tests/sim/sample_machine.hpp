@@ -35,13 +35,13 @@ inline sim::Machine sample_machine() {
   m.rates.push_back({"avx2", "exact", assumed(1e8, "elem/s")});
   m.model["stream_efficiency"] = m.model["small_page_efficiency"] = m.model["cache_efficiency"] = assumed(1.0, "1");
   m.model["input_rate"] = m.model["quantize_rate"] = m.model["exchange_rate"] = m.model["batch_read_rate"] = m.model["row_read_rate"] = m.model["mixed_rate"] = m.model["split_stall_rate"] = m.model["streams_stall_rate"] = assumed(1e18, "B/s");
-  for (const char* name : {"overlap_loss", "batch_overlap_loss", "cache_overlap_loss", "split_overlap_loss", "streams_overlap_loss", "certified_overlap_loss", "imbalance", "skip_lost_share", "fused_lost_share", "survivor_lost_share", "error", "cache_error", "gap_error", "cache_gap_error", "unlike_error"}) m.model[name] = assumed(0.0, "1");
+  for (const char* name : {"overlap_loss", "batch_overlap_loss", "cache_overlap_loss", "split_overlap_loss", "streams_overlap_loss", "certified_overlap_loss", "imbalance", "skip_lost_share", "skip_batch_lost_share", "fused_lost_share", "fused_batch_lost_share", "survivor_lost_share", "error", "cache_error", "gap_error", "cache_gap_error", "unlike_error"}) m.model[name] = assumed(0.0, "1");
   m.model["certify_token_share"] = assumed(1.0, "1");
   m.model["gather_gap_bytes"] = assumed(0.0, "B");
   m.model["first_byte_s"] = assumed(0.0, "s");
   m.model["piece_overhead_s"] = m.model["push_batch_s"] = m.model["thread_wait_s"] = assumed(0.0, "s");
   m.model["gather_gap_rows"] = assumed(1e6, "1");
-  for (const char* name : {"push_overhead_s", "push_token_s", "streams_overhead_s", "streams_token_s", "piece_batch_s", "streams_batch_s", "redo_overhead_s", "row_overhead_s", "skip_overhead_s", "certify_overhead_s", "split_miss_s", "streams_miss_s", "batch_miss_s", "further_block_s", "certify_batch_s", "switch_s", "unannounced_s", "unannounced_gated_s", "guess_overhead_s", "guess_batch_s", "batch_row_wait_s", "unasked_s", "survivor_s", "barrier_wait_s"}) m.model[name] = assumed(0.0, "s");
+  for (const char* name : {"push_overhead_s", "push_token_s", "streams_overhead_s", "streams_token_s", "piece_batch_s", "streams_batch_s", "redo_overhead_s", "row_overhead_s", "skip_overhead_s", "certify_overhead_s", "split_miss_s", "streams_miss_s", "batch_miss_s", "further_block_s", "certify_batch_s", "switch_s", "unannounced_s", "unannounced_gated_s", "guess_overhead_s", "guess_batch_s", "batch_row_wait_s", "batch_row_s", "unasked_s", "survivor_s", "barrier_wait_s", "memory_wait_s"}) m.model[name] = assumed(0.0, "s");
   m.noise_cv = 0.01;
   return m;
 }
