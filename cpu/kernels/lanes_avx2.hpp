@@ -71,7 +71,7 @@ struct LanesAvx2 {
     out[3] = _mm256_cvtepi32_ps(_mm256_and_si256(odd, upper));
   }
   /// The sum of vectors that multiply_bytes has ordered: folds 16, 8, 4, 2, 1.
-  static float fold_spread(const vector (&v)[4]) {
+  __attribute__((always_inline)) static float fold_spread(const vector (&v)[4]) {
     __m256d two[2];
 #pragma GCC unroll 2
     for (int n = 0; n < 2; ++n) {
