@@ -4,7 +4,10 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/with_batch.hpp"
+
 namespace signsplit::cpu {
+
 /// What two workers share of a part is counted with its beginning.
 void TileSink::begin_part(index_t part, Phase phase) {
   phase_ = phase;
@@ -99,15 +102,19 @@ void TileSink::dot_then_open_rows(HiddenRange hidden, KRange k) {
   const HiddenRange early{hidden.begin, hidden.end - last_rows}, late{hidden.end - last_rows, hidden.end};
   float* const partials = tile_.pre_partials;
   dot(matrix, rows_of(matrix, early, k), k, partials, tile_.pre, nullptr, rows_of(matrix, late, k));
-  index_t open = 0;
-  for (index_t i = 0; i < early.size(); ++i) {
-    bool any = false;
-    for (index_t b = 0; b < batch; ++b) {
-      any |= is_open(run_.problem.activation, biased(matrix, hidden.begin + i, tile_.pre[at(i, b)]));
+  // No more than are asked for: to look at all units took 1 % of a call from memory at 10 % open.
+  const index_t enough = ceil_div(std::max(ahead, kApartBytesAhead), rows_of(matrix, Units{}, whole_row()).bytes);
+  const index_t open = with_batch(batch, [&, selected = tile_.selected](auto size) {
+    const index_t tokens = count_of(size);
+    index_t count = 0;
+    for (index_t i = 0; i < early.size() && count < enough; ++i) {
+      bool any = false;
+      for (index_t b = 0; b < tokens; ++b) any |= is_open(run_.problem.activation, biased(matrix, hidden.begin + i, tile_.pre[i * tokens + b]));
+      selected[count] = hidden.begin + i;
+      count += any ? 1 : 0;
     }
-    tile_.selected[open] = hidden.begin + i;
-    open += any ? 1 : 0;
-  }
+    return count;
+  });
   const Units found{tile_.selected, static_cast<std::size_t>(open)};
   const index_t from = at(early.size(), 0);
   dot(matrix, rows_of(matrix, late, k), k, partials == nullptr ? nullptr : partials + from * kAccumulators,
@@ -122,23 +129,27 @@ void TileSink::select_and_add(HiddenRange hidden, const float* coefficients, boo
     add_rows(rows_of(Matrix::down, hidden, whole_row()), coefficients, next);
     return;
   }
-  const index_t batch = run_.problem.batch;
-  index_t count = 0;
-  for (index_t i = 0; i < hidden.size(); ++i) {
-    const float* c = coefficients + at(i, 0);
-    const index_t unit = hidden.begin + i;
-    bool wanted = !skip_zero || run_.weights.down_row_nonfinite(unit);
-    float* const compact = tile_.compact + at(count, 0);
-    for (index_t b = 0; b < batch; ++b) {
-      wanted |= c[b] != 0.0f;  // true for NaN
-      compact[b] = c[b];
+  index_t* const selected = tile_.selected;
+  float* const compact = tile_.compact;
+  const index_t count = with_batch(run_.problem.batch, [&, first = hidden.begin, units = hidden.size()](auto size) {
+    const index_t batch = count_of(size);
+    index_t found = 0;
+    for (index_t i = 0; i < units; ++i) {
+      bool wanted = !skip_zero || run_.weights.down_row_nonfinite(first + i);
+      for (index_t b = 0; b < batch; ++b) {
+        const float c = coefficients[i * batch + b];
+        wanted |= c != 0.0f;  // true for NaN
+        compact[found * batch + b] = c;
+      }
+      selected[found] = first + i;
+      found += wanted ? 1 : 0;  // no branch: at half the units open it would be a guess
     }
-    tile_.selected[count] = unit;
-    count += wanted ? 1 : 0;  // no branch: at half the units open it would be a guess
-    if (wanted && tile_.already_read != nullptr) {
-      statistics_.bytes_down_again += tile_.already_read[i] != 0 ? row_bytes() : 0;
-      tile_.already_read[i] = 1;
-    }
+    return found;
+  });
+  for (index_t n = 0; n < count && tile_.already_read != nullptr; ++n) {
+    std::uint8_t& already = tile_.already_read[selected[n] - hidden.begin];
+    statistics_.bytes_down_again += already != 0 ? row_bytes() : 0;
+    already = 1;
   }
   add_rows(rows_of(Matrix::down, Units{tile_.selected, static_cast<std::size_t>(count)}, whole_row()), tile_.compact, next);
 }
@@ -218,19 +229,23 @@ void TileSink::activate(HiddenRange hidden) {
   }
   const index_t units = hidden.size(), batch = run_.problem.batch;
   const bool gated = run_.problem.gated;
-  add_bias(first_matrix(), hidden, tile_.pre);
-  if (gated && run_.plan.skip) {
-    up_rows_of_open_gates(hidden);
-  } else if (gated) {
-    add_bias(Matrix::up, hidden, tile_.up);
-  }
   const bool smooth = is_smooth(run_.problem.activation);
-  for (index_t i = 0; gated && !smooth && i < units; ++i) {
+  add_bias(first_matrix(), hidden, tile_.pre);
+  const auto activate_unit = [&](index_t i) {
     for (index_t b = 0; b < batch; ++b) {
       const float pre = tile_.pre[at(i, b)], up = tile_.up[at(i, b)];
       tile_.open[at(i, b)] = unit_open(run_.problem.activation, pre, up) ? 1 : 0;
       tile_.coefficients[at(i, b)] = unit_h(hidden.begin + i, b, pre, up);
     }
+  };
+  if (gated && run_.plan.skip) {
+    std::memset(tile_.open, 0, static_cast<std::size_t>(units * batch));
+    std::fill_n(tile_.coefficients, units * batch, 0.0f);
+    const index_t open = up_rows_of_open_gates(hidden);
+    for (index_t s = 0; s < open && !smooth; ++s) activate_unit(tile_.selected[s] - hidden.begin);
+  } else if (gated) {
+    add_bias(Matrix::up, hidden, tile_.up);
+    for (index_t i = 0; i < units && !smooth; ++i) activate_unit(i);
   }
   if (smooth) {
     open_smooth(units * batch);
@@ -261,19 +276,21 @@ void TileSink::open_ungated(index_t count) {
   std::copy_n(tile_.pre, count, tile_.coefficients);  // identity; the smooth ones: open_smooth()
 }
 
-/// The gate came first: where it is closed for every token, the up row is not read.
-void TileSink::up_rows_of_open_gates(HiddenRange hidden) {
+/// The gate came first: where it is closed for every token, the up row is not read. The number of the others, which are `selected`.
+index_t TileSink::up_rows_of_open_gates(HiddenRange hidden) {
   const index_t batch = run_.problem.batch;
-  index_t count = 0;
-  for (index_t i = 0; i < hidden.size(); ++i) {
-    const index_t unit = hidden.begin + i;
-    bool wanted = false;
-    for (index_t b = 0; b < batch; ++b) {
-      tile_.up[at(i, b)] = 0.0f;
-      wanted |= is_open(run_.problem.activation, tile_.pre[at(i, b)]) || strict(unit, b);
+  const index_t count = with_batch(batch, [&, selected = tile_.selected](auto size) {
+    const index_t tokens = count_of(size);
+    index_t found = 0;
+    for (index_t i = 0; i < hidden.size(); ++i) {
+      bool wanted = false;
+      for (index_t b = 0; b < tokens; ++b) wanted |= is_open(run_.problem.activation, tile_.pre[i * tokens + b]) || strict(hidden.begin + i, b);
+      selected[found] = hidden.begin + i;
+      found += wanted ? 1 : 0;
     }
-    if (wanted) tile_.selected[count++] = unit;
-  }
+    return found;
+  });
+  std::fill_n(tile_.up, hidden.size() * batch, 0.0f);
   const Units units{tile_.selected, static_cast<std::size_t>(count)};
   dot(Matrix::up, rows_of(Matrix::up, units, whole_row()), whole_row(), nullptr, tile_.compact, nullptr,
       phase_ == Phase::first_product ? next_tile(hidden, first_matrix()) : rows_of(Matrix::down, units, whole_row()));
@@ -283,6 +300,7 @@ void TileSink::up_rows_of_open_gates(HiddenRange hidden) {
       tile_.up[at(unit - hidden.begin, b)] = biased(Matrix::up, unit, tile_.compact[at(s, b)]);
     }
   }
+  return count;
 }
 
 /// Counts and reports which units are open.

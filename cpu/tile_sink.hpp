@@ -106,7 +106,7 @@ class TileSink {
   // Products (tile_sink.cpp).
   void dot_then_open_rows(HiddenRange hidden, KRange k);
   void select_and_add(HiddenRange hidden, const float* coefficients, bool skip_zero, const RowList& next = {});
-  void up_rows_of_open_gates(HiddenRange hidden);
+  index_t up_rows_of_open_gates(HiddenRange hidden);
   void open_ungated(index_t count);
   void open_smooth(index_t count);
   void finish_units(HiddenRange hidden);
