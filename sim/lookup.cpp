@@ -202,20 +202,24 @@ double relative_ci90(const Quantity& quantity) {
 }
 
 Terms term_uncertainty(const Machine& machine) {
+  const auto of = [&](const char* parameter) { return relative_ci90(model_value(machine, parameter)); };
   Terms relative;
   if (is_gpu(machine)) {
     relative.launch = figure_uncertainty(machine, "overheads.launch_graph");
     relative.first_byte = figure_uncertainty(machine, "overheads.kernel_drain");
     relative.barrier = figure_uncertainty(machine, "sync.grid_barrier");
+    relative.reduction = 0.3;  // the curve is of reads; this is stores as well
+    relative.imbalance = 0.5;
   } else {
     relative.launch = uncertainty_of(machine.fork_join_s);
-    relative.first_byte = relative_ci90(model_value(machine, "first_byte_s"));
-    relative.barrier = std::max(uncertainty_of(machine.barrier_s), 0.25);  // what it is between two products is fitted (barrier_wait_s)
+    relative.first_byte = of("first_byte_s");
+    relative.barrier = std::max(uncertainty_of(machine.barrier_s), of("barrier_wait_s"));
+    relative.reduction = of("exchange_rate");
+    relative.imbalance = of("imbalance");
   }
   relative.stream = bandwidth_uncertainty(machine);
   relative.compute = rate_uncertainty(machine);
-  relative.reduction = std::max(relative.stream, 0.3);  // the curve is of reads; this is stores as well
-  relative.imbalance = 0.5;
+  relative.reduction = std::max(relative.stream, relative.reduction);
   relative.repair = std::max(relative.compute, 0.3);  // depends on the data more than on the machine
   return relative;
 }

@@ -75,13 +75,16 @@ TEST_CASE("what both share does not blur the decision") {
   CHECK(decide(streams, with_gap_error(0.0))->uncertainty_s > 0.0);
 }
 
-TEST_CASE("a barrier between two products is known to a quarter") {
+TEST_CASE("a barrier between two products is known as well as what is fitted of it") {
   std::vector<LabelledPrediction> cases{labelled("fused", true, 1e-3, 10e-6), labelled("unfused", false, 1e-3, 10e-6)};
   cases[1].prediction.terms.barrier = 4e-6;
   cases[1].prediction.time_s = cases[1].prediction.terms.total();
-  const auto decision = decide(cases, with_gap_error(0.0));
-  CHECK(decision->verdict == Verdict::fuse);
-  CHECK(test::within(decision->uncertainty_s, std::hypot(1e-6, 0.03 * 4e-6 / 0.2), 1e-9));
+  Machine machine = with_gap_error(0.0);
+  machine.model["barrier_wait_s"] = {1e-7, "s", Kind::assumed, "by hand", 0.0};
+  CHECK(test::within(decide(cases, machine)->uncertainty_s, std::hypot(0.4 * 4e-6, 0.03 * 4e-6 / 0.2), 1e-9));  // assumed
+  machine.model["barrier_wait_s"].kind = Kind::fitted;
+  CHECK(test::within(decide(cases, machine)->uncertainty_s, std::hypot(0.1 * 4e-6, 0.03 * 4e-6 / 0.2), 1e-9));
+  CHECK(decide(cases, machine)->verdict == Verdict::fuse);
 }
 
 TEST_CASE("of equals the first is named") {
