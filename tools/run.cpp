@@ -193,6 +193,7 @@ void add_run(CLI::App& app, Context& context) {
       "The same plan gives the same bits with any instruction set and number of threads; unfused, row_fused and --skip\n"
       "give the same bits among each other. `auto` lets the simulator choose for this machine (see `signsplit calibrate`).\n"
       "`reference` rounds z, h and y once each; `reference_composite` rounds the exact result once.\n"
+      "The time has the first call in it, which wakes threads and touches memory: to compare schedules use `bench`.\n"
       "\n"
       "Examples:\n"
       "  signsplit run --weights data/layer0-relu.safetensors --input data/layer0-x.npy --output y.npy\n"

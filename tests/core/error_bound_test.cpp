@@ -288,6 +288,21 @@ TEST_CASE("each term of the bound is needed: executions that go to its limit") {
   CHECK(c.stays_inside({}));
 }
 
+// docs/exactness.md, section 5: one open unit, all products 1, T K tiles of 64. δz has the chain n₁ + T + 1, n₁ = d/64 + 7; the sum of what was
+// pushed, T + 1; product 2, T + 1 FMAs and 2. No execution here goes to that limit: the roundings of ones are none.
+TEST_CASE("every K tile of sign_split costs the bound its roundings") {
+  constexpr index_t kTiles = 16, kD = 64 * kTiles;
+  SmallLayer layer{.d = kD, .f = 1, .activation = {ActivationKind::relu}};
+  layer.up.assign(kD, 1.0f);
+  layer.down.assign(kD, 1.0f);
+  const Case c(layer, Floats(kD, 1.0f));
+  const double roundings = (kTiles + 7 + kTiles + 1) + (kTiles + 1) + (kTiles + 1 + 2);
+  for (const double bound : c.bound({.strategy = Strategy::sign_split, .variant = Variant::telescoping, .k_tile = 64})) {
+    CHECK(bound >= roundings * 0x1p-24 * kD);
+    CHECK(bound < (roundings + 10) * 0x1p-24 * kD);  // and little else: of relu the rest is a handful of roundings
+  }
+}
+
 TEST_CASE("damaged executions fall outside") {
   auto random = generator();
   for (const Kind& kind : kKinds) {

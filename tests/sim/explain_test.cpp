@@ -1,6 +1,7 @@
 // Explanations: terms that add up, and flips that turn the order round when put into the machine.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -60,6 +61,29 @@ TEST_CASE("every flip, put into the machine, makes the two equal, and a little b
   CHECK(machine_seen);
   for (std::size_t i = 1; i < explanation->flips.size(); ++i) {
     CHECK(std::abs(std::log(explanation->flips[i - 1].factor)) <= std::abs(std::log(explanation->flips[i].factor)));
+  }
+}
+
+TEST_CASE("flips are looked for up to 1024 times a value and 1/1024 of it, and no farther") {
+  Machine machine = test::sample_machine();
+  Scenario fused = scenario(Strategy::row_fused), unfused = scenario(Strategy::unfused);
+  fused.residency = unfused.residency = Residency::cold;  // where every tile of a fused schedule is a jump
+  double& jump_bytes = machine.model["gather_gap_bytes"].value;
+  const double without = gap(fused, unfused, machine);
+  jump_bytes = 1.0;
+  const double turns_at = without / (without - gap(fused, unfused, machine));  // the gap is linear in it
+  REQUIRE(without > 0.0);
+  REQUIRE(turns_at > 0.0);
+  for (const double factor : {1000.0, 1.0 / 1000, 1100.0, 1.0 / 1100}) {
+    CAPTURE(factor);
+    jump_bytes = turns_at / factor;
+    const auto explanation = explain(fused, unfused, machine);
+    REQUIRE(explanation.ok());
+    const auto found = std::find_if(explanation->flips.begin(), explanation->flips.end(),
+                                    [](const Flip& flip) { return flip.parameter == "model.gather_gap_bytes"; });
+    const bool near = factor < 1024.0 && factor > 1.0 / 1024;
+    REQUIRE((found != explanation->flips.end()) == near);
+    if (near) CHECK(test::within(found->factor, factor, 1e-6));
   }
 }
 

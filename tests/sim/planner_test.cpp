@@ -141,6 +141,9 @@ TEST_CASE("measure takes what is measured to be fastest, and remembers it") {
   Machine another = machine;
   another.title = "another machine";
   CHECK(plan_for(request(1.0), another, with_wisdom)->source == ChosenPlan::Source::estimated);
+  Machine wider = machine;
+  wider.units = 2 * machine.units;  // the same processor with more cores, of which as many threads as before are used
+  CHECK(plan_for(request(1.0), wider, with_wisdom)->source == ChosenPlan::Source::estimated);
   CHECK(plan_for(request(0.96), machine, with_wisdom)->source == ChosenPlan::Source::wisdom);
   CHECK(plan_for(request(0.75), machine, with_wisdom)->source == ChosenPlan::Source::estimated);  // more than a quarter octave away
   // A second answer leaves the first, and one that cannot run is none.

@@ -171,6 +171,15 @@ TEST_CASE("any two schedules, the planner's regret, and every schedule's errors"
   CHECK(summarise(three, machine()).pairs_decided == 1);
 }
 
+TEST_CASE("the 95th percentile of twenty is the nineteenth, and a schedule's worst error may come first") {
+  std::vector<ValidationPoint> twenty;
+  for (int i = 20; i >= 1; --i) twenty.push_back(point("g", true, 100.0 + i, 100, 50));
+  const ValidationSummary s = summarise(twenty, machine());
+  check_close(s.p95_ape, 0.19);
+  REQUIRE(s.strategies.size() == 1);
+  check_close(s.strategies[0].worst, 0.2);
+}
+
 TEST_CASE("suites: valid, distinct, within memory, never a calibration shape, tuning and reporting apart") {
   std::set<std::pair<index_t, index_t>> reported, tuned;
   for (const char* name : {"quick", "full", "development"}) {
