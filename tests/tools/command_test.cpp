@@ -26,6 +26,20 @@ TEST_CASE("bench --exact-mask times every lossless schedule twice") {
   CHECK(labels == Words{"row_fused+skip", "row_fused+skip, exact mask", "certified", "certified, exact mask", "sign_split/telescoping"});
 }
 
+TEST_CASE("bench tells distances in full up to a million ulps, and beyond that their size") {
+  const ScratchDirectory scratch;
+  const CommandResult result = run_signsplit(scratch.path(), {"bench", "--shape", "256x512", "--residency", "warm", "--budget", "0", "--only",
+                                                              "row_fused,sign_split/ignore", "--json", "-"});
+  const Json json = Json::parse(result.out);
+  int far = 0;
+  for (const Json& one : json["cases"]) {
+    const auto ulp = one["max_ulp"].get<std::uint64_t>();
+    CHECK((result.err.find(" " + std::to_string(ulp) + "\n") != std::string::npos) == (ulp < 1'000'000));
+    far += ulp >= 1'000'000;
+  }
+  CHECK(far == 1);  // ignore, which is wrong on purpose
+}
+
 TEST_CASE("bench rotates through as many layers as it is told, two at least") {
   const ScratchDirectory scratch;
   const auto layers = [&](const char* mib, const char* shape) {
@@ -114,6 +128,8 @@ TEST_CASE("sweep shows a letter for every point, and none where they would not f
     CHECK_MESSAGE(shown, shape, " ", letters);
   }
   for (const char* active : {"0.1", "0.01:1:65"}) CHECK(sweep(active).err.find("too close to call") == std::string::npos);
+  const Words rows{"sweep", "--shape", "models", "--batch", "1,4", "--active", "0.1,0.2", "--hardware", "epyc-zen5-vm", "--json", "-"};  // more than 40
+  CHECK(run_signsplit(scratch.path(), rows).err.find("too close to call") == std::string::npos);
 }
 
 TEST_CASE("hardware tells the source of a bandwidth curve once") {
