@@ -6,7 +6,7 @@
 // row_fused is the executor's, what lies between them and `reads` the kernels'. oneDNN beside them, where the build has it. Warm: a layer
 // that stays in the last-level cache. Cold: in rotation over more than a gigabyte of layers. Several tokens: row_fused and the kernels only; the
 // executor's part grows with them, because partial y do. `_for_fast_memory`: the kernels in the other style of requests, which row_fused finds
-// and takes where it is the faster.
+// and takes where it is the faster. `bare_dots` and `bare_adds`: 4 tokens, the loops of peak/token_blocks in place of the kernels.
 //
 //   signsplit_bench --benchmark_filter=^call/.*/2048x8192/f32 --benchmark_enable_random_interleaving=true --benchmark_repetitions=15
 #include <benchmark/benchmark.h>
@@ -28,6 +28,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+
+#include "token_blocks.hpp"
 #endif
 
 namespace signsplit {
@@ -274,6 +276,44 @@ void reads(benchmark::State& state, const Calls& calls) {
   });
 }
 
+/// 4 tokens of rows of 2048 weights: one of the loops of peak/token_blocks on both matrices, as `dots` and `adds` run the kernels. The rates of
+/// peak/token_blocks are of threads that wait for nobody and of another process; these are in turns with the calls.
+template <bool kDot>
+void bare_loops(benchmark::State& state, const Calls& calls) {
+  const std::vector<Weights>& layers = layers_of(calls);
+  if (layers.empty()) return state.SkipWithError("no layer");
+  const Plan plan = default_plan(calls.problem, Strategy::row_fused);
+  const index_t width = calls.problem.d_model, rows_at_once = kDot ? 1 : 2, row_bytes = layers.front().row_bytes();
+  const Shape shape{width, rows_at_once, width, (kDot ? 10 : 16) * 1024};
+  constexpr index_t values = 32 * 1024;  // of a thread: y, and what dot leaves or add multiplies by
+  AlignedBuffer memory(static_cast<std::size_t>((2 * calls.threads + 1) * values) * sizeof(float));
+  auto* const floats = reinterpret_cast<float*>(memory.data());
+  if (floats == nullptr) return state.SkipWithError("no memory");
+  std::fill_n(floats, (2 * calls.threads + 1) * values, 0.01f);
+  time_calls(state, calls, [&](std::size_t n, const std::vector<float>& x, std::vector<float>&) {
+    std::copy(x.begin(), x.end(), floats);
+    const Weights& layer = layers[n % layers.size()];
+#pragma omp parallel for num_threads(calls.threads) schedule(static, 1)
+    for (int thread = 0; thread < calls.threads; ++thread) {
+      const Share share = share_of(calls, plan, thread);
+      const index_t begin = part_range(plan, share.shape, share.first).begin, end = part_range(plan, share.shape, share.last - 1).end;
+      float* const own = floats + (2 * thread + 1) * values;
+      for (const std::byte* matrix : {layer.up(), layer.down()}) {
+        Requests<1, kDot> requests{matrix + begin * row_bytes + shape.ahead};
+        for (index_t row = begin; row < end; row += rows_at_once) {
+          const Memory at{matrix + row * row_bytes, kDot ? floats : own, own + values};
+          if constexpr (kDot) {
+            dot_group<1, 4, 4>(at, shape, requests);
+          } else {
+            add_group<2, 4>(at, shape, requests);
+          }
+        }
+      }
+    }
+    return true;
+  });
+}
+
 #endif
 
 void add(const char* what, const Calls& calls, void (*run)(benchmark::State&, const Calls&)) {
@@ -301,6 +341,11 @@ const bool registered = [] {
     if (calls.problem.batch > 1) {
       add("products_for_fast_memory", calls, products<Kernels::both, cpu::RequestStyle::fast_memory>);
       add("adds_for_fast_memory", calls, products<Kernels::adds, cpu::RequestStyle::fast_memory>);
+#if defined(__x86_64__)
+      if (calls.problem.batch != 4 || calls.problem.d_model != 2048 || !__builtin_cpu_supports("avx512bw")) continue;
+      add("bare_dots", calls, bare_loops<true>);
+      add("bare_adds", calls, bare_loops<false>);
+#endif
       continue;
     }
 #if defined(SIGNSPLIT_HAS_ONEDNN)
