@@ -152,7 +152,7 @@ void read_for_tokens(benchmark::State& state, index_t bytes) {
 }
 
 /// int8 weights: widen, convert, multiply by the scale, FMA.
-__attribute__((noinline, target("avx512f"))) void multiply_int8_avx512(const std::byte* data, index_t bytes) {
+__attribute__((noinline, target("avx512f"))) void multiply_int8_avx512(const std::byte* data, index_t bytes, index_t) {
   __m512 sum[8], x = _mm512_set1_ps(0.5f), scale = _mm512_set1_ps(0.25f);
 #pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) sum[c] = _mm512_setzero_ps();
@@ -168,14 +168,15 @@ __attribute__((noinline, target("avx512f"))) void multiply_int8_avx512(const std
 }
 
 /// Multiply every second byte by the scale's integer, shift the products up or mask the others, convert, FMA: fewer operations than with the scale
-/// as a float, and fewer for the two units that multiply than with weights widened to 16 bits.
-__attribute__((noinline, target("avx2,fma"))) void multiply_int8_avx2(const std::byte* data, index_t bytes) {
+/// as a float, and fewer for the two units that multiply than with weights widened to 16 bits. Asked for `ahead` bytes before.
+__attribute__((noinline, target("avx2,fma"))) void multiply_int8_avx2(const std::byte* data, index_t bytes, index_t ahead) {
   __m256 sum[8], x = _mm256_set1_ps(0.5f);
   const __m256i scale_of_even = _mm256_set1_epi16(200), scale_of_odd = _mm256_set1_epi16(static_cast<short>(200 << 8)),
                 upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
 #pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) sum[c] = _mm256_setzero_ps();
   for (index_t i = 0; i < bytes; i += 64) {
+    __builtin_prefetch(data + i + ahead);
 #pragma GCC unroll 8
     for (int c = 0; c < 8; c += 4) {
       const __m256i q = _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 8 * c));
@@ -190,18 +191,31 @@ __attribute__((noinline, target("avx2,fma"))) void multiply_int8_avx2(const std:
   for (int c = 0; c < 8; ++c) asm volatile("" : : "x"(sum[c]));
 }
 
-void int8_arithmetic(benchmark::State& state, void (*multiply)(const std::byte*, index_t)) {
+using MultiplyInt8 = void (*)(const std::byte*, index_t bytes, index_t ahead);
+
+void int8_arithmetic(benchmark::State& state, MultiplyInt8 multiply) {
   constexpr index_t bytes = 16 * 1024;
   AlignedBuffer buffer(bytes);
   for (index_t i = 0; i < bytes; ++i) buffer.data()[i] = static_cast<std::byte>(i);
-  for (auto _ : state) multiply(buffer.data(), bytes);
+  for (auto _ : state) multiply(buffer.data(), bytes, 0);
   state.SetBytesProcessed(state.iterations() * bytes);
+}
+
+/// The same from memory, each thread weights of its own, as the best distance that we know has it.
+void int8_from_memory(benchmark::State& state, MultiplyInt8 multiply) {
+  constexpr index_t ahead = 8 * 1024, all = index_t{256} << 20;
+  const index_t own = all / state.threads();
+  AlignedBuffer buffer(static_cast<std::size_t>(own + ahead));
+  for (index_t i = 0; i < own + ahead; i += 64) buffer.data()[i] = static_cast<std::byte>(i >> 6);
+  for (auto _ : state) multiply(buffer.data(), own, ahead);
+  state.SetBytesProcessed(state.iterations() * own);
 }
 
 const bool registered = [] {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     benchmark::RegisterBenchmark("peak/fma/avx2", fma_avx2)->ThreadRange(1, 2)->UseRealTime();
     benchmark::RegisterBenchmark("peak/int8/avx2", int8_arithmetic, multiply_int8_avx2);
+    benchmark::RegisterBenchmark("peak/int8/avx2/MiB:256", int8_from_memory, multiply_int8_avx2)->ThreadRange(1, 2)->UseRealTime();
   }
   if (!__builtin_cpu_supports("avx512f")) return true;
   benchmark::RegisterBenchmark("peak/fma/avx512", fma_avx512)->ThreadRange(1, 2)->UseRealTime();
