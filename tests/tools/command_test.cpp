@@ -158,6 +158,17 @@ TEST_CASE("trace writes a simulated and a measured timeline of every worker") {
   CHECK(simulated >= measured_parts);
 }
 
+TEST_CASE("a vendor's matrix products are weighed for large batches, and not for an activation that they cannot express") {
+  const ScratchDirectory scratch;
+  const auto weighed = [&](const char* activation, const char* batch) {
+    const Json json = json_of(scratch, {"predict", "--shape", "512x2048", "--dtype", "f32", "--batch", batch, "--activation", activation, "--json", "-"});
+    return json["auto"]["gemm_s"].get<double>() > 0;
+  };
+  if (!weighed("relu", "64")) return;  // a build without a vendor's library
+  CHECK_FALSE(weighed("relu", "16"));
+  CHECK_FALSE(weighed("fatrelu:0.1", "64"));
+}
+
 TEST_CASE("auto is one: what predict says is what run does, and what was measured is remembered by both") {
   const LayerFiles scratch;
   const Json estimated = run_json(scratch, {"--strategy", "auto"});
