@@ -1,6 +1,8 @@
 // What a line of weights may cost: one stream a thread from memory, or from the last-level cache, in the order in which the kernels of one
 // token read it, with more and more of what they do to a line. Between `loads` and the product lies what no kernel can win by reading
 // better. Rows of 2048 weights, x and y of 8 KiB; no lists of rows, no fold of the sums, no calls. Nothing of the library runs here.
+// asked: each line 7 KiB ahead, and 12 KiB ahead the first of a page, as the kernels of 16-bit weights do; sparsely: one line of four, 4 KiB ahead,
+// nearly as oneDNN does (1 KiB), whose bf16 instruction takes both weights of a lane in one.
 //
 //   signsplit_bench --benchmark_filter=peak/line/.*MiB:256 --benchmark_enable_random_interleaving=true --benchmark_repetitions=15
 //
@@ -37,10 +39,12 @@ __attribute__((always_inline, target("avx512f,avx512bw"))) inline __m512 weights
   }
 }
 
-constexpr index_t kElems = 2048, kGroupRows = 256, kAhead = 6 * 1024;
+enum class Asked { nothing, sparsely, all };
+
+constexpr index_t kElems = 2048, kGroupRows = 256, kAhead = 7 * 1024, kSparseAhead = 4 * 1024, kEarly = 12 * 1024, kPage = 4096;
 
 /// kRows rows at a time of a group of kGroupRows: neighbours, or for product 1 as far apart as they can be.
-template <Work kWork, bool kBf16, int kRows, bool kAsks>
+template <Work kWork, bool kBf16, int kRows, Asked kAsked>
 __attribute__((noinline, target("avx512f,avx512bw"))) void take_group(const std::byte* group, const float* x, float* y) {
   constexpr index_t row_bytes = kElems * (kBf16 ? 2 : 4), vector_bytes = kBf16 ? 32 : 64;
   constexpr int vectors = !kBf16 && kRows == 4 ? 2 : 4;  // of a row and step: as in the kernels
@@ -59,10 +63,15 @@ __attribute__((noinline, target("avx512f,avx512bw"))) void take_group(const std:
       h[r] = _mm512_set1_ps(x[n + r]);
       asm("" : "+v"(h[r]));
     }
+    if constexpr (kAsked == Asked::all) {
+      for (index_t page = 0; page < row_bytes; page += kPage) __builtin_prefetch(row + page + kEarly, 0, 2);
+    }
     for (index_t i = 0, d = 0; i < row_bytes; i += vectors * vector_bytes, d += vectors * 16) {
-      if constexpr (kAsks) {
+      if constexpr (kAsked == Asked::all) {
 #pragma GCC unroll 4
         for (index_t line = 0; line < vectors * vector_bytes; line += 64) __builtin_prefetch(row + i + line + kAhead);
+      } else if constexpr (kAsked == Asked::sparsely) {
+        if (i % 256 == 0) __builtin_prefetch(row + i + kSparseAhead);
       }
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
@@ -99,10 +108,10 @@ constexpr int kThreads = 2;
 /// Of a thread, the same for all cases, because pages differ in how fast they are read.
 struct Memory {
   static constexpr index_t kBytes = index_t{128} << 20;
-  AlignedBuffer data{kBytes + kAhead}, x{kElems * sizeof(float)}, y{kElems * sizeof(float)};
+  AlignedBuffer data{kBytes + kEarly}, x{kElems * sizeof(float)}, y{kElems * sizeof(float)};
   Memory() {
     if (data.data() == nullptr) return;
-    for (index_t i = 0; i < kBytes + kAhead; i += 64) data.data()[i] = static_cast<std::byte>(i >> 6);
+    for (index_t i = 0; i < kBytes + kEarly; i += 64) data.data()[i] = static_cast<std::byte>(i >> 6);
   }
 };
 
@@ -111,7 +120,7 @@ Memory& memory_of(int thread) {
   return of_threads[thread];
 }
 
-template <Work kWork, bool kBf16, int kRows, bool kAsks>
+template <Work kWork, bool kBf16, int kRows, Asked kAsked>
 void take_lines(benchmark::State& state, index_t bytes) {
   constexpr index_t group_bytes = kGroupRows * kElems * (kBf16 ? 2 : 4);
   const index_t own = bytes / kThreads / group_bytes * group_bytes;
@@ -119,36 +128,40 @@ void take_lines(benchmark::State& state, index_t bytes) {
   if (data.data() == nullptr) return state.SkipWithError("no memory");
   for (auto _ : state) {
     for (index_t at = 0; at < own; at += group_bytes) {
-      take_group<kWork, kBf16, kRows, kAsks>(data.data() + at, reinterpret_cast<const float*>(x.data()), reinterpret_cast<float*>(y.data()));
+      take_group<kWork, kBf16, kRows, kAsked>(data.data() + at, reinterpret_cast<const float*>(x.data()), reinterpret_cast<float*>(y.data()));
     }
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(state.iterations() * own);
 }
 
-template <Work kWork, bool kBf16, int kRows, bool kAsks>
+template <Work kWork, bool kBf16, int kRows, Asked kAsked>
 void add(const char* name) {
   for (const index_t mebibytes : {18, 256}) {
     const std::string full = "peak/line/" + std::string(kBf16 ? "bf16/" : "f32/") + name + "/rows:" + std::to_string(kRows) +
-                             (kAsks ? "/asked/MiB:" : "/unasked/MiB:") + std::to_string(mebibytes);
-    benchmark::RegisterBenchmark(full.c_str(), take_lines<kWork, kBf16, kRows, kAsks>, mebibytes << 20)->Threads(kThreads)->UseRealTime();
+                             (kAsked == Asked::all ? "/asked/MiB:" : kAsked == Asked::sparsely ? "/sparsely/MiB:" : "/unasked/MiB:") + std::to_string(mebibytes);
+    benchmark::RegisterBenchmark(full.c_str(), take_lines<kWork, kBf16, kRows, kAsked>, mebibytes << 20)->Threads(kThreads)->UseRealTime();
   }
 }
 
 template <bool kBf16>
 void add_all() {
-  add<Work::loads, kBf16, 1, true>("loads");
-  add<Work::loads, kBf16, 1, false>("loads");
-  add<Work::loads, kBf16, 4, false>("loads");
-  add<Work::fma, kBf16, 1, true>("fma");
-  add<Work::x, kBf16, 1, true>("x");
-  add<Work::x, kBf16, 1, false>("x");
-  add<Work::x, kBf16, 2, false>("x");
-  add<Work::y_read, kBf16, 1, true>("y_read");
-  add<Work::y, kBf16, 1, true>("y");
-  add<Work::y, kBf16, 1, false>("y");
-  add<Work::y, kBf16, 4, true>("y");
-  add<Work::y, kBf16, 4, false>("y");
+  using enum Asked;
+  add<Work::loads, kBf16, 1, all>("loads");
+  add<Work::loads, kBf16, 1, sparsely>("loads");
+  add<Work::loads, kBf16, 1, nothing>("loads");
+  add<Work::loads, kBf16, 4, nothing>("loads");
+  add<Work::fma, kBf16, 1, all>("fma");
+  add<Work::fma, kBf16, 1, sparsely>("fma");
+  add<Work::x, kBf16, 1, all>("x");
+  add<Work::x, kBf16, 1, sparsely>("x");
+  add<Work::x, kBf16, 1, nothing>("x");
+  add<Work::x, kBf16, 2, nothing>("x");
+  add<Work::y_read, kBf16, 1, all>("y_read");
+  add<Work::y, kBf16, 1, all>("y");
+  add<Work::y, kBf16, 1, nothing>("y");
+  add<Work::y, kBf16, 4, all>("y");
+  add<Work::y, kBf16, 4, nothing>("y");
 }
 
 const bool registered = [] {
