@@ -109,15 +109,23 @@ constexpr int kThreads = 2;
 struct Memory {
   static constexpr index_t kBytes = index_t{128} << 20;
   AlignedBuffer data{kBytes + kEarly}, x{kElems * sizeof(float)}, y{kElems * sizeof(float)};
-  Memory() {
-    if (data.data() == nullptr) return;
-    for (index_t i = 0; i < kBytes + kEarly; i += 64) data.data()[i] = static_cast<std::byte>(i >> 6);
+};
+
+/// Touched page by page in turns, as two threads that pack a layer do.
+struct Memories {
+  Memory of_threads[kThreads];
+  Memories() {
+    for (index_t i = 0; i < Memory::kBytes + kEarly; i += 64) {
+      for (Memory& memory : of_threads) {
+        if (memory.data.data() != nullptr) memory.data.data()[i] = static_cast<std::byte>(i >> 6);
+      }
+    }
   }
 };
 
 Memory& memory_of(int thread) {
-  static Memory of_threads[kThreads];
-  return of_threads[thread];
+  static Memories memories;
+  return memories.of_threads[thread];
 }
 
 template <Work kWork, bool kBf16, int kRows, Asked kAsked>
