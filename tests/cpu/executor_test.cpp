@@ -150,7 +150,7 @@ TEST_CASE("every run of an Ffn has the bits of a new one's first, whatever was r
 
 TEST_CASE("rows from memory are added with the bits of those from a cache, on every instruction set") {
   std::mt19937_64 rng(seed() + 7);
-  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f32, 1024}}) {
+  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f16, 2112}, {DType::f32, 1024}}) {
     const Problem problem{width, 14, 1, dtype, {}, false};  // rows of 2 and 4 KiB and a line more; 14 are not a multiple of four at once
     const Weights w = gaussian_layer(problem, false, rng).pack();
     std::vector<float> coefficients(14);
@@ -175,7 +175,7 @@ TEST_CASE("rows from memory are added with the bits of those from a cache, on ev
 
 TEST_CASE("rows from memory have the same products with x, wherever their pages begin and end, on every instruction set") {
   std::mt19937_64 rng(seed() + 8);
-  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 192}, {DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f32, 192}}) {
+  for (const auto& [dtype, width] : {std::pair<DType, index_t>{DType::bf16, 192}, {DType::bf16, 1024}, {DType::bf16, 2112}, {DType::f16, 2112}, {DType::f32, 192}}) {
     // bf16: many rows in a page, two, and some over a border; f32: two of an odd number at a time
     const Problem problem{width, 23, 1, dtype, {}, false};
     const Weights w = gaussian_layer(problem, false, rng).pack();
