@@ -128,14 +128,14 @@ TEST_CASE("the error of a gap is what plans that differ in being fused alone are
     fit_all(fitted, "avx2", trials);
     return fitted.model.at(name).value;
   };
-  constexpr double kFloor = 0.0012;
+  constexpr double kFloor = 0.0025;
   CHECK(width("gap_error", 0.0, 0.0) == kFloor);
   // A tenth, half of the time more and half less: nothing fits. With errors of a tenth the width is 0.017.
   const double off = width("gap_error", 0.1, 0.0);
   CHECK(off > 0.01);
   CHECK(off < 0.025);
-  CHECK(width("unlike_error", 0.1, 0.0) > 0.006);
-  CHECK(width("unlike_error", 0.0, 0.0) == 0.006);
+  CHECK(width("unlike_error", 0.2, 0.0) > 0.012);
+  CHECK(width("unlike_error", 0.0, 0.0) == 0.012);
   CHECK(width("cache_gap_error", 0.1, 0.0) < 0.5 * off);  // that of the other residency
   CHECK(width("cache_gap_error", 0.1, 0.0, Residency::warm) > 0.008);
   CHECK(width("gap_error", 0.1, 0.3) == kFloor);  // what measuring leaves open is no error of the model
