@@ -76,9 +76,9 @@ inline constexpr ModelField kModelFields[] = {
     {"gemm_token_overhead", "1", 10.0},  // tokens' worth of multiplications that they waste besides
     {"error", "1", 0.12},              // relative half width of what the equations leave out, 90 %, weights from main memory
     {"cache_error", "1", 0.14},        // the same of weights in a cache
-    {"gap_error", "1", 0.0017},        // of the difference of two schedules that share most of their terms: beyond it a sign is right in 6 of 11 cases
-    {"cache_gap_error", "1", 0.0017},  // ... weights in a cache
-    {"unlike_error", "1", 0.008},      // ... of two that share few
+    {"gap_error", "1", 0.0035},        // of the difference of two schedules that share most of their terms: beyond it a sign is right in 6 of 11 cases
+    {"cache_gap_error", "1", 0.0035},  // ... weights in a cache
+    {"unlike_error", "1", 0.016},      // ... of two that share few
 };
 
 [[nodiscard]] constexpr const ModelField* find_model_field(std::string_view name) noexcept {
